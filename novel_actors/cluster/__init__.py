@@ -1,0 +1,1 @@
+"""Autoscaling policy and cluster manifests."""

@@ -1,0 +1,1 @@
+"""Clock, random streams, partition table and mergeable statistics."""

@@ -1,0 +1,1 @@
+"""Pools, mapped buffers, leak search and garbage-collector settings."""

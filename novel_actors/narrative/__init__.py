@@ -1,0 +1,1 @@
+"""Personas, directors and chronicles."""

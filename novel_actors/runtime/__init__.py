@@ -1,0 +1,1 @@
+"""Where hosted classes live: this process or a Ray cluster."""

@@ -1,0 +1,1 @@
+"""The kernel: agents, populations, messages, ticks, partitions, shards and runs."""

@@ -1,0 +1,1 @@
+"""Stores of bytes by key: in memory and on LMDB."""
