@@ -22,7 +22,7 @@ import numpy as np
 from novel_actors.errors import InvalidSeed
 
 SEED_END: Final = 2**128
-"""Seeds are below this bound: all that `SeedSequence` keeps apart with certainty."""
+"""Seeds are below this bound; a Philox key has no more bits."""
 
 
 class Purpose(IntEnum):
