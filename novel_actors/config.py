@@ -51,3 +51,64 @@ class StopSettings:
 
     quiescent: bool = False
     wall_time_s: Annotated[float, Gt(0), Le(1e9)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Bounds of an LMDB store. None of them is written into the file: the next opening may name others.
+
+    Attributes:
+        map_bytes: Address space reserved for the file, so also its largest size; halved until the system grants it.
+        map_bytes_min: With less address space than this the store does not open.
+        readers_max: Read transactions open at one time, over all processes of the node.
+        queue_batches_max: Batches that wait for the writer thread; at this bound `write` waits.
+        queue_bytes_max: Bytes that wait for the writer thread; at this bound `write` waits. A larger batch enters an
+            empty queue.
+        group_batches_max: Batches of one transaction.
+        group_bytes_max: Bytes of one transaction; a larger batch has one to itself.
+        scan_chunk_bytes: What a scan reads ahead.
+        scan_s_max: A scan keeps its snapshot this long, then it ends with an error: an old snapshot keeps the writer
+            from using freed pages again.
+        verify_bytes_max: Files up to this size are verified page by page when they are opened for writing.
+    """
+
+    map_bytes: Annotated[int, Ge(1 << 20), Le(1 << 46)] = 1 << 40
+    map_bytes_min: Annotated[int, Ge(1 << 20), Le(1 << 46)] = 1 << 26
+    readers_max: Annotated[int, Ge(8), Le(65536)] = 1024
+    queue_batches_max: Annotated[int, Ge(1), Le(1 << 20)] = 4096
+    queue_bytes_max: Annotated[int, Ge(1), Le(1 << 36)] = 1 << 28
+    group_batches_max: Annotated[int, Ge(1), Le(1 << 20)] = 1024
+    group_bytes_max: Annotated[int, Ge(1), Le(1 << 32)] = 1 << 26
+    scan_chunk_bytes: Annotated[int, Ge(1), Le(1 << 30)] = 1 << 20
+    scan_s_max: Annotated[float, Gt(0), Le(1e6)] = 300.0
+    verify_bytes_max: Annotated[int, Ge(0), Le(1 << 40)] = 1 << 26
+
+QUANTILE_RELATIVE_ACCURACY = 0.001
+"""How far a quantile of a `QuantileHistogram` may be from the true one, as a part of it."""
+
+QUANTILE_BINS_MAX = 16_384
+"""Bins of a `QuantileHistogram`; beyond, the lowest values share one. At the accuracy above, 14 decades."""
+
+VALUE_COUNTS_MAX = 65_536
+"""Distinct values of a `ValueCounts`; beyond, refused (`merge_distributions` goes on in a `QuantileHistogram`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """How often a benchmark measures each of its arms.
+
+    Attributes:
+        rounds: Measured rounds; each runs every arm once, in turn.
+        warmups: Rounds before them whose measurements are dropped.
+        child_s_max: A measurement in a process of its own that takes longer is ended and has failed.
+    """
+
+    rounds: Annotated[int, Ge(1), Le(1000)] = 5
+    warmups: Annotated[int, Ge(0), Le(1000)] = 1
+    child_s_max: Annotated[float, Gt(0), Le(1e5)] = 300.0
+
+
+BENCH = BenchSettings()
+BENCH_SMALL = BenchSettings(rounds=2, warmups=0)
+BENCH_FOLDER = "build/bench"
+"""Where `novel-actors bench` leaves its JSON, below the current folder."""
