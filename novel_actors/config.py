@@ -112,3 +112,26 @@ BENCH = BenchSettings()
 BENCH_SMALL = BenchSettings(rounds=2, warmups=0)
 BENCH_FOLDER = "build/bench"
 """Where `novel-actors bench` leaves its JSON, below the current folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """Bounds of what a run records (collected frames, events, agents' columns).
+
+    Attributes:
+        rows_in_memory_max: Rows kept in memory over all tables; beyond, the longest tail becomes a Parquet part.
+        bytes_in_memory_max: The same in bytes, as far as they can be told; one append may pass it while it is made.
+        bytes_in_checkpoint_max: With a run folder, a checkpoint writes larger tails as parts rather than keep them itself.
+    """
+
+    rows_in_memory_max: Annotated[int, Ge(1), Le(1 << 40)] = 1 << 20
+    bytes_in_memory_max: Annotated[int, Ge(1), Le(1 << 40)] = 1 << 26
+    bytes_in_checkpoint_max: Annotated[int, Ge(0), Le(1 << 30)] = 1 << 20
+
+
+RESULT_PREVIEW_ROWS_MAX = 100_000
+"""Frames up to this length are drawn small in the HTML view of a result; longer ones are only counted."""
+
+PROGRESS_APPEARS_S = 0.5
+PROGRESS_INTERVAL_S = 0.1
+"""A progress bar appears when a run has lasted longer than this, and is drawn no more often than this."""

@@ -7,6 +7,8 @@ an error raised inside a hosted actor arrives as itself.
 
 from __future__ import annotations
 
+import difflib
+
 
 class NovelActorsError(Exception):
     """Base of every operating error of novel_actors."""
@@ -195,7 +197,7 @@ class StoreUnreachable(StoreError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"no store can be opened at {self.path}: {self.reason}; name a directory that this user can read and write"
+        return f"no store at {self.path} can be opened: {self.reason}; name a directory that this user can write"
 
 
 class StoreDamaged(StoreError):
@@ -283,7 +285,7 @@ class RecordForeign(RecordError):
         self.expected = expected
 
     def __str__(self) -> str:
-        return f"expected a record of kind {self.expected!r}, found {self.found}; name the file that holds such a record"
+        return f"expected a record of kind {self.expected!r}, found {self.found}; name a file that holds such a record"
 
 
 class RecordVersionMismatch(RecordError):
@@ -311,7 +313,7 @@ class RecordDamaged(RecordError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"record of kind {self.kind!r} is damaged: {self.reason}; restore it from a copy or an earlier checkpoint"
+        return f"record of kind {self.kind!r} is damaged: {self.reason}; restore a copy or an earlier checkpoint"
 
 
 class UnsuitableValues(NovelActorsError):
@@ -371,3 +373,35 @@ class UnknownBench(NovelActorsError):
 
 class BenchCheckFailed(NovelActorsError):
     """An arm of a benchmark computed something wrong, so its time means nothing; the message says what."""
+
+
+class TableError(NovelActorsError):
+    """Rows do not fit a table of a run, or its files are missing, damaged or not writable; the message names it."""
+
+
+class UnknownResult(NovelActorsError):
+    """A result holds nothing under a name."""
+
+    def __init__(self, what: str, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(what, name, known)
+        self.what = what
+        """What was looked for: a frame, an event, a kind of agents."""
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        near = difflib.get_close_matches(self.name, self.known, n=1)
+        if near:
+            return f"no {self.what} {self.name!r} in this result; did you mean {near[0]!r}?"
+        return f"no {self.what} {self.name!r} in this result; it has {', '.join(self.known) or 'none'}"
+
+
+class MissingExtra(NovelActorsError):
+    """Something needs a package that an extra of novel_actors installs."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(what, package, extra)
+        self.what, self.package, self.extra = what, package, extra
+
+    def __str__(self) -> str:
+        return f"{self.what} needs {self.package}: pip install novel-actors[{self.extra}]"
