@@ -39,6 +39,8 @@ FORMAT_VERSION = 1
 
 DATA_NAME = "data.mdb"
 WRITER_NAME = "writer.lock"
+_LOCK_NAME = "lock.mdb"
+_READER_BYTES = 64
 _NEW_NAME = "new"
 _META_PAGES = 2
 _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -99,6 +101,8 @@ def open_environment(path: Path, settings: StorageSettings, *, readonly: bool) -
             os.close(writer_lock)
         _release(path)
         if isinstance(error, OSError):
+            if is_disk_full(error, path, 0):
+                raise StoreFull(str(path), 0, free_disk_bytes(path), "disk") from error
             raise StoreUnreachable(str(path), str(error)) from error
         raise
 
@@ -137,12 +141,14 @@ def _lock_writer(path: Path) -> int:
     descriptor = os.open(path / WRITER_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+    except OSError as error:
         holder = os.read(descriptor, 20)
         os.close(descriptor)
-        raise StoreInUse(str(path), int(holder) if holder.isdigit() else 0) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+        if isinstance(error, BlockingIOError):
+            raise StoreInUse(str(path), int(holder) if holder.isdigit() else 0) from error
+        raise
     return descriptor
 
 
@@ -158,6 +164,8 @@ def _create(path: Path, settings: StorageSettings) -> None:
                 transaction.put(FORMAT_KEY, seal(FORMAT_KIND, FORMAT_VERSION, b""))
         finally:
             handle.close()
+        # What is put beside the data at the next opening must find room now, or the directory is left without a store.
+        (new / _LOCK_NAME).replace(path / _LOCK_NAME)
         (new / DATA_NAME).rename(path / DATA_NAME)
     except lmdb.Error as error:
         if is_disk_full(error, path, 0):
@@ -186,6 +194,8 @@ def _open_checked(path: Path, settings: StorageSettings, *, readonly: bool) -> l
     except lmdb.MemoryError as error:
         raise StoreFailed(str(path), 0, f"no address space for a map of {settings.map_bytes_min} bytes") from error
     except lmdb.Error as error:
+        if is_disk_full(error, path, 0):
+            raise StoreFull(str(path), 0, free_disk_bytes(path), "disk") from error
         raise StoreUnreachable(str(path), str(error)) from error
     try:
         _check_length(path, handle)
@@ -199,6 +209,8 @@ def _open_checked(path: Path, settings: StorageSettings, *, readonly: bool) -> l
 
 def _map(path: Path, settings: StorageSettings, *, readonly: bool) -> lmdb.Environment:
     """Open the environment with the largest map that the system grants."""
+    if not readonly:
+        _allocate_reader_table(path, settings)
     map_bytes = settings.map_bytes
     while True:
         try:
@@ -217,6 +229,20 @@ def _map(path: Path, settings: StorageSettings, *, readonly: bool) -> lmdb.Envir
             if map_bytes // 2 < settings.map_bytes_min:
                 raise
             map_bytes //= 2
+
+
+def _allocate_reader_table(path: Path, settings: StorageSettings) -> None:
+    """Give the file of the reader table its blocks now.
+
+    liblmdb makes it with holes and writes it through a map: on a full disk the first reader would end with SIGBUS. An
+    existing table keeps its length, which other processes have mapped.
+    """
+    descriptor = os.open(path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        table_bytes = os.fstat(descriptor).st_size or (settings.readers_max + 64) * _READER_BYTES
+        os.posix_fallocate(descriptor, 0, table_bytes)
+    finally:
+        os.close(descriptor)
 
 
 def _check_length(path: Path, handle: lmdb.Environment) -> None:
@@ -244,7 +270,9 @@ def _check_format(path: Path, handle: lmdb.Environment) -> None:
 
 
 def free_disk_bytes(path: Path) -> int:
-    """Return the bytes that a process without privileges may still write on the disk of a path."""
+    """Return the bytes that a process without privileges may still write on the disk of a path, existing or not."""
+    while not path.exists():
+        path = path.parent
     disk = os.statvfs(path)
     return disk.f_bavail * disk.f_frsize
 

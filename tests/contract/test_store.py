@@ -280,7 +280,7 @@ def test_errors_of_a_store_survive_a_pickle(store: Store) -> None:
     store.close()
     with pytest.raises(NovelActorsError) as caught:
         store.flush()
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
 
 
 KEYS = st.one_of(
