@@ -1,9 +1,9 @@
 """Measure arms side by side.
 
-A shared machine drifts, so two arms measured one after the other compare two moments, not two programs. Here every round
-runs every arm once, in turn (A B A B ...), and a ratio is taken inside a round before rounds are summed up: drift slower
-than a round divides out. The first rounds warm caches and are dropped. An arm checks what it computed and returns a digest
-of it; an arm that computes something else, or something else in each round, has no time worth printing.
+A shared machine drifts, so two arms measured one after the other compare two moments, not two programs. Here every
+round runs every arm once, in turn (A B A B ...), and a ratio is taken inside a round before rounds are summed up: drift
+slower than a round divides out. The first rounds warm caches and are dropped. An arm checks what it computed and
+returns a digest of it; an arm that computes something else, or something else in each round, has no time to show.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Measurement:
     Attributes:
         value: The cost, in the unit of the workload; less is better.
         digest: A digest of what was computed: equal in every round, and in every arm of the same `Arm.digest_group`.
-        result: A number that arms of the same model must agree on within `Workload.tolerance`; None where there is none.
+        result: A number that arms of one model must agree on within `Workload.tolerance`; None where there is none.
     """
 
     value: float
@@ -62,8 +62,8 @@ class Target:
 
     Attributes:
         arm: The arm that must reach it.
-        form: `faster`: baseline / arm >= bound. `cost`: arm / baseline <= bound. `excess`: arm - baseline <= bound, in the
-            unit of the workload. `limit`: arm <= bound, without a baseline.
+        form: `faster`: baseline / arm >= bound. `cost`: arm / baseline <= bound. `excess`: arm - baseline <= bound, in
+            the unit of the workload. `limit`: arm <= bound, without a baseline.
     """
 
     arm: str

@@ -26,7 +26,7 @@ VERSIONS_OF = ("novel-actors", "numpy", "pandas", "pyarrow", "lmdb", "mesa", "me
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where and with what a benchmark ran; `load_1m` is the machine's load before it, which a quiet machine keeps near 0."""
+    """Where and with what a benchmark ran; `load_1m` is the machine's load before it, near 0 on a quiet machine."""
 
     python: str
     system: str
@@ -156,7 +156,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Return the commit of the working tree that this package is imported from, `+` behind it when files differ, or ''."""
+    """Return the commit that this package is imported from, with a `+` when files differ from it; '' outside of git."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
