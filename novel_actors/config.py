@@ -121,7 +121,7 @@ class RecordSettings:
     Attributes:
         rows_in_memory_max: Rows kept in memory over all tables; beyond, the longest tail becomes a Parquet part.
         bytes_in_memory_max: The same in bytes, as far as they can be told; one append may pass it while it is made.
-        bytes_in_checkpoint_max: With a run folder, a checkpoint writes larger tails as parts rather than keep them itself.
+        bytes_in_checkpoint_max: With a run folder, a checkpoint writes larger tails as parts first.
     """
 
     rows_in_memory_max: Annotated[int, Ge(1), Le(1 << 40)] = 1 << 20
