@@ -25,8 +25,8 @@ Tick = Callable[[Wealth, Wealth, np.random.Generator], Wealth]
 """Takes wealth (n,), changed in place, and the agents given a coin in the tick before; returns those given one now."""
 
 
-def as_written(wealth: Wealth, targets: Wealth, rng: np.random.Generator) -> Wealth:
-    """Do a tick with the very operations of the model in the README."""
+def plain(wealth: Wealth, targets: Wealth, rng: np.random.Generator) -> Wealth:
+    """Do a tick in the words of the rules: rows of givers, and coins added to rows."""
     np.add.at(wealth, targets, 1)
     givers = np.flatnonzero(wealth > 0)
     wealth[givers] -= 1

@@ -1,4 +1,4 @@
-"""Benchmarks for people (a table) and for machines (JSON)."""
+"""Benchmarks for people (tables on the screen and in Markdown) and for machines (JSON)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from novel_actors.core.clock import SystemClock
-from novel_actors.validation.harness import ArmReport, Spread, TargetReport, Unit, WorkloadReport
+from novel_actors.validation.harness import ArmReport, TargetReport, Unit, WorkloadReport
 
 SCHEMA = "novel_actors.bench/1"
 VERSIONS_OF = ("novel-actors", "numpy", "pandas", "pyarrow", "lmdb", "mesa", "mesa-frames", "polars", "ambr")
@@ -79,6 +79,26 @@ def write_json(path: Path, name: str, small: bool, environment: Environment, rep
     partial.replace(path)
 
 
+def write_markdown(path: Path, environment: Environment, reports: Sequence[WorkloadReport]) -> None:
+    """Write what `docs/performance.md` shows of a benchmark."""
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    machine = f"{environment.processor}, {environment.cores} cores, {environment.memory_bytes / 1e9:.0f} GB"
+    lines = [
+        f"{machine}; {environment.system};",
+        f"Python {environment.python}; {versions}.",
+        f"Commit {environment.commit[:12]}, {environment.started}, load {environment.load_1m:.2f} at the start.",
+    ]
+    for report in reports:
+        lines += ["", f"**{report.title}** ({report.rounds} rounds)", ""]
+        lines += ["| arm | median | quartiles | rate |", "|---|---:|---:|---:|"]
+        lines += [f"| {' | '.join((arm.name, *_arm_cells(arm, report)[:3]))} |" for arm in report.arms]
+        lines += [f"| {missing.arm} | not measured: {missing.reason} | | |" for missing in report.missing]
+        if report.targets:
+            lines += ["", "| target | measured | lowest to highest round | must be | |", "|---|---:|---:|---:|---|"]
+            lines += [f"| {' | '.join(_target_cells(target, report.unit))} |" for target in report.targets]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def print_report(console: Console, report: WorkloadReport) -> None:
     """Print the arms of a workload, then its targets, then whatever is wrong."""
     arms = Table(title=report.title, title_justify="left", title_style="bold")
@@ -94,7 +114,8 @@ def print_report(console: Console, report: WorkloadReport) -> None:
         for heading in ("target", "measured", "lowest to highest round", "must be", ""):
             targets.add_column(heading, justify="left" if heading in ("target", "") else "right")
         for target in report.targets:
-            targets.add_row(*_target_cells(target, report.unit))
+            style = {True: "green", False: "red", None: "yellow"}[target.reached]
+            targets.add_row(*_target_cells(target, report.unit), style=style)
         console.print(targets)
     for arm in report.arms:
         if arm.failure:
@@ -139,10 +160,10 @@ def _target_cells(report: TargetReport, unit: Unit) -> tuple[str, str, str, str,
     }[target.form]
     bound = f"{'>=' if target.form == 'faster' else '<='} {shown(target.bound)}"
     if report.spread is None:
-        return what, "not measured", "", bound, "[yellow]unknown[/yellow]"
-    spread: Spread = report.spread
-    verdict = "[green]reached[/green]" if report.reached else "[red]missed[/red]"
-    return what, shown(spread.median), f"{shown(spread.low)} to {shown(spread.high)}", bound, verdict
+        return what, "not measured", "", bound, "unknown"
+    spread = report.spread
+    extremes = f"{shown(spread.low)} to {shown(spread.high)}"
+    return what, shown(spread.median), extremes, bound, "reached" if report.reached else "missed"
 
 
 def _processor() -> str:

@@ -16,7 +16,7 @@ TICKS = 25
 @pytest.fixture(scope="module")
 def expected() -> float:
     """The Gini coefficient of the model without an engine."""
-    result = bare.wealth_columns(AGENTS, TICKS, bare.as_written, every_gini=False).result
+    result = bare.wealth_columns(AGENTS, TICKS, bare.plain, every_gini=False).result
     assert result is not None
     return result
 

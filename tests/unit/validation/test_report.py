@@ -9,7 +9,7 @@ from rich.console import Console
 
 from novel_actors.config import BenchSettings
 from novel_actors.validation.harness import Arm, Measurement, Missing, Target, Unit, Workload, WorkloadReport, measure
-from novel_actors.validation.report import Environment, amount, print_report, version_of, write_json
+from novel_actors.validation.report import Environment, amount, print_report, version_of, write_json, write_markdown
 
 
 @pytest.fixture
@@ -55,6 +55,14 @@ def test_json_holds_every_value_and_where_it_was_measured(report: WorkloadReport
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     assert environment["commit"].rstrip("+") == head.stdout.strip()
     assert [file.name for file in path.parent.iterdir()] == ["race.json"]
+
+
+def test_markdown_has_a_row_for_each_arm_and_target(report: WorkloadReport, tmp_path: Path) -> None:
+    write_markdown(tmp_path / "race.md", Environment.read(), [report])
+    lines = (tmp_path / "race.md").read_text().splitlines()
+    assert "| hare | 500 ms | 500 ms to 500 ms | 2 M steps/s |" in lines
+    assert "| snail | not measured: still on its way | | |" in lines
+    assert "| speed of hare / tortoise | 4 x | 4 x to 4 x | >= 5 x | missed |" in lines
 
 
 @pytest.mark.parametrize(
