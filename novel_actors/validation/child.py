@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,10 @@ import msgspec
 from novel_actors.config import BENCH
 from novel_actors.errors import BenchCheckFailed
 from novel_actors.validation.harness import Measurement
+
+
+# glibc keeps freed arrays for later unless a fixed threshold sends them back: then what is counted is what is alive.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def measure_in_child(*arguments: str) -> Measurement:
@@ -21,7 +26,12 @@ def measure_in_child(*arguments: str) -> Measurement:
     shown = " ".join(arguments)
     try:
         done = subprocess.run(
-            [sys.executable, *arguments], capture_output=True, text=True, check=True, timeout=BENCH.child_s_max
+            [sys.executable, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=BENCH.child_s_max,
+            env=os.environ | ENVIRONMENT,
         )
         return msgspec.json.decode(done.stdout, type=Measurement)
     except subprocess.CalledProcessError as error:
