@@ -12,7 +12,6 @@ from novel_actors.config import BENCH
 from novel_actors.errors import BenchCheckFailed
 from novel_actors.validation.harness import Measurement
 
-
 # glibc keeps freed arrays for later unless a fixed threshold sends them back: then what is counted is what is alive.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
