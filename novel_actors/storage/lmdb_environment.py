@@ -13,11 +13,13 @@ import errno
 import fcntl
 import os
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import lmdb
+from lmdb import verify
 
 from novel_actors.config import StorageSettings
 from novel_actors.errors import (
@@ -43,6 +45,9 @@ _LOCK_NAME = "lock.mdb"
 _READER_BYTES = 64
 _NEW_NAME = "new"
 _META_PAGES = 2
+# Within a meta page of liblmdb 0.9 on a 64-bit machine: a page header of 16 bytes, then MDB_meta.
+_PAGE_BYTES_AT = 40
+_COMMIT_NUMBER_AT = 144
 _FULL_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # The trees, the free list and the table of readers take more than the bytes of keys and values.
 _COMMIT_OVERHEAD_BYTES = 1 << 20
@@ -113,15 +118,16 @@ def verify_file(path: Path) -> None:
     Raises:
         StoreDamaged: With the first findings.
     """
-    # Rarely needed, and slow to import.
-    from lmdb import verify
-
     try:
         findings: list[str] = verify.verify(str(path), subdir=True)  # type: ignore[no-untyped-call]
     except verify.VerifyError as error:
         raise StoreDamaged(str(path), str(error)) from error
     if findings:
-        raise StoreDamaged(str(path), f"{len(findings)} faults in {DATA_NAME}, the first: {findings[0]}")
+        raise StoreDamaged(
+            str(path),
+            f"{len(findings)} faults in {DATA_NAME}, the first: {findings[0]} "
+            "(a readonly opening, or StorageSettings(verify_bytes_max=0), looks at what is left, at the risk of a crash)",
+        )
 
 
 def _claim(path: Path) -> None:
@@ -185,8 +191,10 @@ def _open_checked(path: Path, settings: StorageSettings, *, readonly: bool) -> l
     if file_bytes < _META_PAGES * os.sysconf("SC_PAGE_SIZE"):
         raise StoreDamaged(str(path), f"{DATA_NAME} has {file_bytes} bytes, less than the smallest store")
     # A reader cannot verify: the writer may be changing pages under it.
-    if not readonly and file_bytes <= settings.verify_bytes_max:
-        verify_file(path)
+    if not readonly:
+        if file_bytes <= settings.verify_bytes_max:
+            verify_file(path)
+        _check_commit_numbers(path)
     try:
         handle = _map(path, settings, readonly=readonly)
     except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
@@ -205,6 +213,24 @@ def _open_checked(path: Path, settings: StorageSettings, *, readonly: bool) -> l
         handle.close()
         raise
     return handle
+
+
+def _check_commit_numbers(path: Path) -> None:
+    """Refuse a file whose two last commits are not consecutive.
+
+    Commits alternate between the first two pages and the higher number counts. Pages of liblmdb bear no checksum: an
+    altered number would quietly bring back the state before the last commit.
+    """
+    with (path / DATA_NAME).open("rb") as file:
+        (page_bytes,) = struct.unpack("=I", os.pread(file.fileno(), 4, _PAGE_BYTES_AT))
+        numbers = [
+            struct.unpack("=Q", os.pread(file.fileno(), 8, page * page_bytes + _COMMIT_NUMBER_AT).ljust(8))[0]
+            for page in range(_META_PAGES)
+        ]
+    if abs(numbers[0] - numbers[1]) != 1:
+        raise StoreDamaged(
+            str(path), f"the last two commits of {DATA_NAME} have the numbers {numbers[0]}, {numbers[1]}"
+        )
 
 
 def _map(path: Path, settings: StorageSettings, *, readonly: bool) -> lmdb.Environment:

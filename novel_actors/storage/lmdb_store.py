@@ -396,11 +396,12 @@ class LmdbStore(Store):
         """Apply a group in one transaction and sync it; return why nothing of it was written."""
         if self._broken is not None:
             return StoreFailed(str(self.path), len(group), self._broken)
+        put_before: set[bytes] = set()
         try:
             with self._environment.handle.begin(write=True) as transaction:
                 for accepted in group:
                     for operation in accepted.operations:
-                        _apply(transaction, operation)
+                        _apply(transaction, operation, put_before)
         except (lmdb.Error, OSError, MemoryError) as error:
             return self._explain(error, group)
         return None
@@ -453,9 +454,17 @@ def _seek(cursor: lmdb.Cursor[bytes], start: bytes) -> None:
         cursor.first()
 
 
-def _apply(transaction: lmdb.Transaction[bytes], operation: Operation) -> None:
+def _apply(transaction: lmdb.Transaction[bytes], operation: Operation, put_before: set[bytes]) -> None:
+    """Apply an operation; `put_before` has the keys that this transaction has put.
+
+    Within one transaction liblmdb leaves a shorter value in the pages of a longer one, and the verifier of py-lmdb
+    calls that a fault. So the longer one is removed first.
+    """
     verb, key, other = operation
     if verb == "put":
+        if key in put_before:
+            transaction.delete(key)
+        put_before.add(key)
         transaction.put(key, other)
     elif verb == "delete":
         transaction.delete(key)

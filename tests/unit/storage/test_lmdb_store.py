@@ -103,6 +103,17 @@ def test_a_reopened_store_holds_what_was_written(tmp_path: Path) -> None:
         assert store.get(b"a") == b"3"
 
 
+def test_a_value_shortened_within_one_batch_leaves_a_file_that_verifies(tmp_path: Path) -> None:
+    batch = WriteBatch()
+    for length in (5_000, 0, 20_000, 5_000, 100):
+        batch.put(b"a", b"v" * length)
+    with LmdbStore.open(tmp_path) as store:
+        store.write(batch, "durable").result(LIMIT_S)
+    LmdbStore.verify(tmp_path)
+    with LmdbStore.open(tmp_path) as store:
+        assert store.get(b"a") == b"v" * 100
+
+
 def test_waiting_writers_share_one_commit(tmp_path: Path) -> None:
     held, release = Event(), Event()
     with LmdbStore.open(tmp_path) as store:
@@ -606,6 +617,21 @@ def test_a_page_that_was_overwritten_is_refused(filled: Path) -> None:
         except StoreDamaged:
             refused += 1
     assert refused > 0
+
+
+def test_a_flipped_bit_of_a_commit_number_is_refused(tmp_path: Path) -> None:
+    """A lower number of the last commit, or a higher one of the commit before, would undo the last commit."""
+    with LmdbStore.open(tmp_path) as store:
+        for value in range(3):
+            put(store, a=b"%d" % value)
+    data = (tmp_path / "data.mdb").read_bytes()
+    for page in range(2):
+        for bit in range(64):
+            altered = bytearray(data)
+            altered[page * 4096 + 144 + bit // 8] ^= 1 << bit % 8
+            (tmp_path / "data.mdb").write_bytes(altered)
+            with pytest.raises(StoreDamaged):
+                LmdbStore.open(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"not a store " * 1000, bytes(8192)], ids=["empty", "x", "text", "0"])
