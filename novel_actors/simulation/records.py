@@ -328,7 +328,10 @@ class RecordLog:
         log._restore(record)
         log._recorded = log._named()
         if directory is not None:
-            _sweep(directory, log._recorded)
+            with _writing(directory / _INDEX):
+                # The list of a finished run may name parts that are deleted next: the run is no longer finished.
+                (directory / _INDEX).unlink(missing_ok=True)
+                _sweep(directory, log._recorded)
         return log
 
     @classmethod

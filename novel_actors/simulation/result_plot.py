@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from novel_actors.errors import TableError
 
@@ -102,6 +103,7 @@ def _paint_heat(cells: pd.Series[Any], ax: Axes) -> None:
             row[: len(cell)] = cell.astype(np.float64)
     mesh = ax.pcolormesh(_edges(cells.index.to_numpy()), np.arange(width + 1) - 0.5, heat.T, shading="flat")
     ax.set_ylabel("bin")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.figure.colorbar(mesh, ax=ax)
 
 

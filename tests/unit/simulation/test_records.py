@@ -1,5 +1,6 @@
 """A log keeps every row until it is cut, bounded in memory, and survives what a machine does to it."""
 
+import resource
 import shutil
 import signal
 import subprocess
@@ -327,7 +328,8 @@ def test_a_missing_or_truncated_part_is_named_when_a_folder_is_opened(tmp_path: 
 
 def test_a_cut_through_a_damaged_part_changes_nothing(tmp_path: Path) -> None:
     part = finished(tmp_path)
-    log = RecordLog.from_record(tmp_path, (tmp_path / "tables.msgpack").read_bytes(), ROOMY)
+    record = (tmp_path / "tables.msgpack").read_bytes()
+    log = RecordLog.from_record(tmp_path, record, ROOMY)
     fill(log, range(10, 12))
     data = part.read_bytes()
     part.write_bytes(b"?" * len(data))
@@ -360,6 +362,39 @@ def test_a_folder_that_cannot_be_written_is_one_error_and_loses_nothing(tmp_path
     (tmp_path / "tables").unlink()
     log.finish()
     assert rows_of(RecordLog.read(tmp_path)) == expected(range(5))
+
+
+def test_a_disk_without_room_is_one_error_and_loses_nothing(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path, ROOMY)
+    fill(log, range(5))
+    log.finish()
+    fill(log, range(5, 1000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # every file ends after 100 bytes
+    try:
+        with pytest.raises(TableError, match=r"cannot write .*5-999\.parquet: .* earlier data is intact"):
+            log.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(list((tmp_path / "tables" / "wealth").iterdir())) == 1
+    assert rows_of(RecordLog.read(tmp_path)) == expected(range(5))
+    assert rows_of(log) == expected(range(1000))
+    log.finish()
+    assert rows_of(RecordLog.read(tmp_path)) == expected(range(1000))
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_until_it_finishes_again(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path, ROOMY)
+    fill(log, range(5))
+    record = log.to_record()
+    fill(log, range(5, 9))
+    log.finish()
+    log = RecordLog.from_record(tmp_path, record, ROOMY)
+    with pytest.raises(TableError, match="resume the run"):
+        RecordLog.read(tmp_path)
+    fill(log, range(5, 7))
+    log.finish()
+    assert rows_of(RecordLog.read(tmp_path)) == expected(range(7))
 
 
 CHILD = """
