@@ -42,6 +42,7 @@ FORMAT_VERSION = 1
 DATA_NAME = "data.mdb"
 WRITER_NAME = "writer.lock"
 _LOCK_NAME = "lock.mdb"
+# Of liblmdb 0.9; the head of its table takes the room of two more.
 _READER_BYTES = 64
 _NEW_NAME = "new"
 _META_PAGES = 2
@@ -95,7 +96,7 @@ def open_environment(path: Path, settings: StorageSettings, *, readonly: bool) -
     writer_lock = None
     try:
         if not readonly:
-            path.mkdir(parents=True, exist_ok=True)
+            _make_directory(path)
             writer_lock = _lock_writer(path)
             if not (path / DATA_NAME).exists():
                 _create(path, settings)
@@ -126,7 +127,7 @@ def verify_file(path: Path) -> None:
         raise StoreDamaged(
             str(path),
             f"{len(findings)} faults in {DATA_NAME}, the first: {findings[0]} "
-            "(a readonly opening, or StorageSettings(verify_bytes_max=0), looks at what is left, at the risk of a crash)",
+            "(a readonly opening, or StorageSettings(verify_bytes_max=0), shows what is left, at the risk of a crash)",
         )
 
 
@@ -180,7 +181,6 @@ def _create(path: Path, settings: StorageSettings) -> None:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     _sync_directory(path)
-    _sync_directory(path.parent)
 
 
 def _open_checked(path: Path, settings: StorageSettings, *, readonly: bool) -> lmdb.Environment:
@@ -265,7 +265,7 @@ def _allocate_reader_table(path: Path, settings: StorageSettings) -> None:
     """
     descriptor = os.open(path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        table_bytes = os.fstat(descriptor).st_size or (settings.readers_max + 64) * _READER_BYTES
+        table_bytes = os.fstat(descriptor).st_size or (settings.readers_max + 2) * _READER_BYTES
         os.posix_fallocate(descriptor, 0, table_bytes)
     finally:
         os.close(descriptor)
@@ -308,6 +308,14 @@ def is_disk_full(error: Exception, path: Path, wanted_bytes: int) -> bool:
     code = error.code if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
     # liblmdb reports a short write, which is how a full disk shows, as an input/output error.
     return code in _FULL_CODES or (code == errno.EIO and free_disk_bytes(path) < wanted_bytes + _COMMIT_OVERHEAD_BYTES)
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory with its parents, durably."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync_directory(folder.parent)
 
 
 def _sync_directory(path: Path) -> None:
