@@ -218,6 +218,35 @@ def test_restore_deletes_what_was_written_after_the_checkpoint_and_nothing_else(
     assert rows_of(restored) == expected(range(20))
 
 
+def test_a_record_keeps_short_tails_itself_and_leaves_long_ones_to_parts(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path, RecordSettings(bytes_in_checkpoint_max=20_000))
+    fill(log, range(5))
+    log.to_record()
+    assert log.rows_in_memory == 5
+    log.append("agents", 5, {"value": np.arange(10_000)})
+    record = log.to_record()
+    assert len(record) < 20_000
+    assert (log.rows_in_memory, log.rows_total) == (5, 10_005)
+    assert len(list((tmp_path / "tables" / "agents").iterdir())) == 1
+
+
+def test_a_part_that_a_record_names_outlives_a_cut(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path, TIGHT)
+    fill(log, range(40))
+    record = log.to_record()
+    log.cut(3)
+    fill(log, range(4, 30))
+    assert rows_of(RecordLog.from_record(tmp_path, record, TIGHT)) == expected(range(40))
+
+
+def test_a_part_that_no_record_names_goes_with_a_cut(tmp_path: Path) -> None:
+    log = RecordLog(tmp_path, TIGHT)
+    fill(log, range(40))
+    log.cut(-1)
+    assert list((tmp_path / "tables" / "wealth").iterdir()) == []
+    assert log.tables() == ()
+
+
 def test_a_fork_leaves_its_source_alone(tmp_path: Path) -> None:
     log = RecordLog(tmp_path / "source", TIGHT)
     fill(log, range(20))
