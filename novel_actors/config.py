@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -135,3 +135,41 @@ RESULT_PREVIEW_ROWS_MAX = 100_000
 PROGRESS_APPEARS_S = 0.5
 PROGRESS_INTERVAL_S = 0.1
 """A progress bar appears when a run has lasted longer than this, and is drawn no more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncSettings:
+    """Bounds of async agents.
+
+    Attributes:
+        concurrency_max: Turns under way at one time on a shard; the others wait.
+        step_s_max: A turn that takes longer is ended, and has failed.
+        close_s_max: How long the end of a run waits for turns that do not end when cancelled.
+    """
+
+    concurrency_max: Annotated[int, Ge(1), Le(100_000)] = 256
+    step_s_max: Annotated[float, Gt(0), Le(1e6)] = 60.0
+    close_s_max: Annotated[float, Gt(0), Le(1e3)] = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorSettings:
+    """Bounds of a run's coordinator.
+
+    Attributes:
+        stretch_s: About how long shards advance before the coordinator looks after progress, signals and time limits.
+        stretch_ticks_max: The most ticks of a stretch.
+        recoveries_max: Recoveries in a row that bring the run no further before it stops.
+        inputs_max: Injected messages that a run without a store remembers, to begin anew when a shard dies.
+    """
+
+    stretch_s: Annotated[float, Gt(0), Le(60)] = 0.1
+    stretch_ticks_max: Annotated[int, Ge(1), Le(1 << 20)] = 4096
+    recoveries_max: Annotated[int, Ge(1), Le(1000)] = 3
+    inputs_max: Annotated[int, Ge(1), Le(1 << 30)] = 100_000
+
+
+PARTITIONS_DEFAULT_MIN: Final = 4
+PARTITIONS_DEFAULT_MAX: Final = 64
+AGENTS_PER_PARTITION: Final = 8192
+"""A simulation that names no number of partitions is cut so that each has about so many agents, within the bounds."""

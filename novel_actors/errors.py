@@ -405,3 +405,27 @@ class MissingExtra(NovelActorsError):
 
     def __str__(self) -> str:
         return f"{self.what} needs {self.package}: pip install novel-actors[{self.extra}]"
+
+
+class AgentTimeout(AgentError):
+    """An async agent did not end its step in time."""
+
+
+class ServiceTimeout(NovelActorsError, TimeoutError):
+    """A service did not answer `tick.ask` in time; raised inside the asking agent, which may catch it."""
+
+
+class ServiceError(NovelActorsError):
+    """A service that was asked raised; the recorded text of its exception. Raised inside the asking agent."""
+
+
+class FrameError(NovelActorsError):
+    """Bytes that came from another shard are no frame."""
+
+
+class ExchangeTimeout(NovelActorsError):
+    """A shard waited in vain for the frames of its peers."""
+
+
+class RunFolderError(NovelActorsError):
+    """A run folder is missing, damaged, of another version, in use, or does not fit the model."""

@@ -136,16 +136,10 @@ class Result:
         Raises:
             UnknownResult: The run has no such kind.
         """
-        import pandas as pd
-
         name = kind if isinstance(kind, str) else kind.__name__
         if name not in self._state.kinds():
             raise UnknownResult("kind of agents", name, self._state.kinds())
-        columns = {
-            column: list(values) if isinstance(values, np.ndarray) and values.ndim > 1 else values
-            for column, values in self._state.columns(name).items()
-        }
-        return pd.DataFrame(columns).set_index(AGENT_ID)
+        return to_frame(self._state.columns(name))
 
     def statistics(self) -> object:
         """Return the record of what the run did: messages, ticks and times."""
@@ -230,6 +224,17 @@ class Result:
         events = np.repeat(np.array(names, dtype=object), [table.num_rows for table in tables])
         frame = pd.DataFrame({TICK: merged.pop(TICK), "event": events, **merged})
         return frame.iloc[order].reset_index(drop=True)
+
+
+def to_frame(columns: Mapping[str, Array | list[object]]) -> pd.DataFrame:
+    """Return the fields of agents as a data frame indexed by id; rows of fixed arrays are arrays."""
+    import pandas as pd
+
+    flat = {
+        name: list(values) if isinstance(values, np.ndarray) and values.ndim > 1 else values
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(flat).set_index(AGENT_ID)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -131,9 +131,9 @@ class Scenario:
         for index, item in enumerate(self.collect):
             if item.of not in kinds:
                 raise places.error(("collect", index, "of"), f"unknown agent class {item.of}{_nearest(item.of, kinds)}")
-            reducers = item.reduce and [
-                each if isinstance(each, str) else histogram(each["histogram"]) for each in item.reduce
-            ]
+            reducers: list[object] | None = None
+            if item.reduce is not None:
+                reducers = [each if isinstance(each, str) else histogram(each["histogram"]) for each in item.reduce]
             sim.collect(item.name, of=kinds[item.of], value=item.value, reduce=reducers, every=item.every)
 
     def to_record(self) -> dict[str, object]:

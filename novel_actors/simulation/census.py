@@ -1,0 +1,165 @@
+"""What every shard knows of every partition: who lives there as a tick begins, and the columns that are published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from novel_actors.errors import StateError
+from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
+
+Ids = NDArray[np.int64]
+
+
+class KindCensus:
+    """The living agents of one kind, by partition.
+
+    Serials of a partition are 0 to count - 1 until an agent is removed there; from then on they are kept one by one.
+    """
+
+    def __init__(self, name: str, kind: int, partitions: int) -> None:
+        self.name, self.kind, self.partitions = name, kind, partitions
+        self.counts = np.zeros(partitions, np.int64)
+        self.next_serials = np.zeros(partitions, np.int64)
+        self.serials: dict[int, NDArray[np.int64]] = {}
+        self.total = 0
+        self._largest = 0
+        self._flat: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def set(self, partition: int, count: int, next_serial: int, serials: NDArray[np.int64] | None) -> None:
+        """Put down what lives in a partition."""
+        self.counts[partition], self.next_serials[partition] = count, next_serial
+        self.serials.pop(partition, None)
+        if serials is not None:
+            self.serials[partition] = serials
+        self._changed()
+
+    def change(self, partition: int, spawned: int, removed: NDArray[np.int64]) -> None:
+        """Apply one tick's births and deaths of a partition; `removed` are serials."""
+        serial = int(self.next_serials[partition])
+        serials = self.serials.get(partition)
+        if serials is None and removed.size:
+            serials = np.arange(serial, dtype=np.int64)
+        if serials is not None:
+            serials = np.concatenate((serials, np.arange(serial, serial + spawned)))
+            self.serials[partition] = serials[~np.isin(serials, removed)] if removed.size else serials
+        self.counts[partition] += spawned - removed.size
+        self.next_serials[partition] += spawned
+        self._changed()
+
+    def _changed(self) -> None:
+        self.total = int(self.counts.sum())
+        self._largest = int(self.counts.max())
+        self._flat = None
+
+    def draw(self, rng: np.random.Generator, count: int) -> Ids:
+        """Return `count` ids drawn uniformly, with replacement, from all living agents of the kind.
+
+        A number is drawn for (partition, place in the fullest partition) and drawn again where the partition has no
+        such place; when more than half would be drawn again, the cumulated counts are searched instead.
+        """
+        if not self.total:
+            raise StateError(f"no {self.name} lives: there is no peer to draw")
+        largest = self._largest
+        places = self.partitions * largest
+        if 2 * self.total >= places:
+            dtype = np.uint32 if places <= 1 << 32 else np.uint64
+            drawn = rng.integers(0, places, count, dtype)
+            partitions, slots = divide(drawn, largest)
+            if self.total != places:
+                accepted = slots < self.counts[partitions]
+                while not accepted.all():
+                    kept = drawn[accepted]
+                    drawn = np.concatenate((kept, rng.integers(0, places, count - len(kept), dtype)))
+                    partitions, slots = divide(drawn, largest)
+                    accepted = slots < self.counts[partitions]
+        else:
+            ends = np.cumsum(self.counts)
+            numbers = rng.integers(0, self.total, count)
+            partitions = np.searchsorted(ends, numbers, "right")
+            slots = numbers - (ends - self.counts)[partitions]
+        serials = slots.astype(np.int64)
+        partitions = partitions.astype(np.int64)
+        if self.serials:
+            flat, offsets = self._all_serials()
+            serials = flat[offsets[partitions] + serials]
+        partitions <<= SERIAL_BITS
+        serials += partitions
+        serials += self.kind << KIND_SHIFT
+        return serials
+
+    def _all_serials(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self._flat is None:
+            offsets = np.cumsum(self.counts) - self.counts
+            pieces = [self.serials_of(p) for p in np.flatnonzero(self.counts).tolist()]
+            self._flat = (np.concatenate(pieces) if pieces else np.zeros(0, np.int64), offsets)
+        return self._flat
+
+    def serials_of(self, partition: int) -> NDArray[np.int64]:
+        """Return the living serials of a partition, ascending."""
+        serials = self.serials.get(partition)
+        return np.arange(self.counts[partition], dtype=np.int64) if serials is None else serials
+
+    def ids(self) -> Ids:
+        """Return all living ids, ascending."""
+        first = self.kind << KIND_SHIFT
+        pieces = [self.serials_of(p) + (first + (p << SERIAL_BITS)) for p in np.flatnonzero(self.counts).tolist()]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+    def places(self, ids: Ids) -> NDArray[np.int64]:
+        """Return the place of each id within `ids()`; raises `StateError` naming the first that does not live."""
+        partitions, serials = ids >> SERIAL_BITS & PARTITION_MASK, ids & SERIAL_MASK
+        flat, offsets = self._all_serials()
+        if not self.serials:
+            alive = serials < self.counts[partitions]
+            places = offsets[partitions] + serials
+        else:
+            every = self.ids()
+            places = np.minimum(np.searchsorted(every, ids), max(len(every) - 1, 0))
+            alive = every[places] == ids if len(every) else np.zeros(len(ids), np.bool_)
+        alive &= ids >> KIND_SHIFT == self.kind
+        if not alive.all():
+            raise StateError(f"{self.name} {ids[~alive][0]} does not live: published values are of the living")
+        return places
+
+
+def divide(numbers: NDArray[Any], divisor: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return quotients and remainders, in the dtype of `numbers`."""
+    wide = numbers.dtype.type(divisor)
+    quotients = numbers // wide
+    return quotients, numbers - quotients * wide
+
+
+class Census:
+    """All kinds' census, and the published columns, as they stood when the tick began."""
+
+    def __init__(self, kinds: list[KindCensus]) -> None:
+        self.kinds = kinds
+        self._published: dict[tuple[int, str], dict[int, NDArray[Any]]] = {}
+        self._joined: dict[tuple[int, str], NDArray[Any]] = {}
+
+    def publish(self, kind: int, name: str, partition: int, values: NDArray[Any]) -> None:
+        """Put down a partition's rows of a published column; `values` is kept and must not change."""
+        self._published.setdefault((kind, name), {})[partition] = values
+        self._joined.pop((kind, name), None)
+
+    def is_published_as(self, kind: int, name: str, partition: int, values: NDArray[Any]) -> bool:
+        """Tell whether a partition's rows are what is published already."""
+        known = self._published.get((kind, name), {}).get(partition)
+        return known is not None and known.shape == values.shape and np.array_equal(known, values)
+
+    def published(self, kind: int, name: str) -> NDArray[Any]:
+        """Return a published column of all living agents of a kind, in the order of their ids; read-only."""
+        joined = self._joined.get((kind, name))
+        if joined is None:
+            parts = self._published.get((kind, name))
+            if parts is None:
+                raise StateError(
+                    f"{self.kinds[kind].name}.{name} is not published: declare it na.column(..., publish=True)"
+                )
+            joined = np.concatenate([parts[p] for p in sorted(parts)])
+            joined.setflags(write=False)
+            self._joined[kind, name] = joined
+        return joined

@@ -1,0 +1,228 @@
+"""Checkpoints of a run, and the record of all that came from outside, in a store.
+
+A checkpoint is a manifest that names the blobs of every partition by their content. A blob that did not change since an
+earlier checkpoint is there already, so only what changed is written; what no kept manifest names is deleted in the same
+transaction in which a new manifest is put. A checkpoint counts once its manifest is durable.
+
+The first checkpoint is always kept, so that any later tick can be computed again; of the others, the last few.
+
+    b/ + 16 bytes of digest          a blob
+    m/ + tick, 8 bytes big-endian    a manifest
+    i/ + tick + number               what was injected to enter at a tick
+    o/ + tick + agent + number       what came from outside to an async agent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from novel_actors.errors import RecordDamaged, RunFolderError
+from novel_actors.simulation.async_steps import Outside
+from novel_actors.simulation.batch import Run, WireRun
+from novel_actors.simulation.message import Record
+from novel_actors.simulation.model import Model
+from novel_actors.simulation.shard import Standing
+from novel_actors.simulation.snapshot import PartitionState, blob_digest, decode_state
+from novel_actors.storage.sealed import pack, unpack
+from novel_actors.storage.store import Durability, Store, WriteBatch
+
+VERSION = 1
+KIND = "novel_actors.checkpoint"
+INPUT_KIND = "novel_actors.input"
+OUTSIDE_KIND = "novel_actors.outside"
+
+BLOB, MANIFEST, INPUT, OUTSIDE = b"b/", b"m/", b"i/", b"o/"
+
+
+class BlobName(msgspec.Struct, array_like=True, frozen=True):
+    """A blob of a partition: what it is, and the digest under which it is stored."""
+
+    name: str
+    digest: bytes
+
+
+class Manifest(msgspec.Struct, array_like=True, frozen=True):
+    """One checkpoint: see the module."""
+
+    tick: int
+    partitions: list[tuple[int, list[BlobName]]]
+    collected_chain: bytes
+    collected: bytes
+    log: bytes
+    reason: str | None
+
+
+class Injected(msgspec.Struct, array_like=True, frozen=True):
+    """A message injected to enter at a tick."""
+
+    tick: int
+    entry: WireRun
+
+
+class CheckpointStore:
+    """The checkpoints and inputs of one run in one store.
+
+    Writing goes on in a thread of its own, one checkpoint at a time.
+    """
+
+    def __init__(self, store: Store, model: Model, keep: int) -> None:
+        self.store, self.model, self.keep = store, model, keep
+        self.durability: Durability = "durable" if store.durable else "queued"
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="novel-actors-checkpoint")
+        self._manifests = {
+            m.tick: m for m in (self._manifest(v) for _, v in store.scan(MANIFEST, prefix_end(MANIFEST)))
+        }
+        self._known = live_blobs(self._manifests.values())
+        self._inputs_total = sum(1 for _ in store.scan(INPUT, prefix_end(INPUT)))
+        self.written_bytes_total = 0
+        self.skipped_bytes_total = 0
+
+    @staticmethod
+    def _manifest(data: bytes) -> Manifest:
+        return unpack(data, Manifest, KIND, VERSION)
+
+    @property
+    def ticks(self) -> list[int]:
+        """The ticks of the checkpoints that count, ascending."""
+        return sorted(self._manifests)
+
+    def save(self, states: Sequence[PartitionState], standing: Standing, log: bytes, reason: str | None) -> Future[int]:
+        """Write a checkpoint in the background; the future gives its tick when it counts.
+
+        Args:
+            states: Of all partitions; nobody changes them any more.
+            standing: See `Shard.standing`.
+            log: The record of the run's tables.
+            reason: The stop rule that held at this tick, or None.
+        """
+        collected = msgspec.msgpack.encode(standing.collected)
+        return self._writer.submit(self._save, states, standing.tick, standing.collected_chain, collected, log, reason)
+
+    def _save(
+        self,
+        states: Sequence[PartitionState],
+        tick: int,
+        chain: bytes,
+        collected: bytes,
+        log: bytes,
+        reason: str | None,
+    ) -> int:
+        batch, fresh = WriteBatch(), set()
+        partitions: list[tuple[int, list[BlobName]]] = []
+        for state in sorted(states, key=lambda state: state.partition):
+            names = []
+            for name, data in state.encode(self.model).items():
+                digest = blob_digest(data)
+                names.append(BlobName(name, digest))
+                size = len(data)
+                if digest in self._known or digest in fresh:
+                    self.skipped_bytes_total += size
+                else:
+                    fresh.add(digest)
+                    batch.put(BLOB + digest, data if size else b"")
+                    self.written_bytes_total += size
+            partitions.append((state.partition, names))
+        manifest = Manifest(tick, partitions, chain, collected, log, reason)
+        batch.put(MANIFEST + big_endian(tick), pack(manifest, KIND, VERSION))
+        kept = {**self._manifests, tick: manifest}
+        for old in sorted(kept)[1 : -self.keep]:
+            del kept[old]
+            batch.delete(MANIFEST + big_endian(old))
+        dead = self._known - live_blobs(kept.values())
+        for digest in dead:
+            batch.delete(BLOB + digest)
+        self.store.write(batch, self.durability).result()
+        self._manifests = kept
+        self._known = (self._known | fresh) - dead
+        return tick
+
+    def manifest(self, tick: int) -> Manifest:
+        """Return the manifest of a checkpoint that counts."""
+        return self._manifests[tick]
+
+    def read(self, tick: int) -> tuple[list[PartitionState], Standing]:
+        """Return the partitions' states and the standing of a checkpoint, with all inputs after it.
+
+        Raises:
+            RecordDamaged: A blob is missing or altered.
+        """
+        manifest = self._manifests[tick]
+        states = []
+        for partition, names in manifest.partitions:
+            blobs: dict[str, bytes] = {}
+            for item, data in zip(names, self.store.get_many([BLOB + n.digest for n in names]), strict=True):
+                if data is None or blob_digest(data) != item.digest:
+                    problem = "is missing" if data is None else "was altered"
+                    raise RecordDamaged(KIND, f"blob {item.name!r} of partition {partition} at tick {tick} {problem}")
+                blobs[item.name] = data
+            states.append(decode_state(self.model, partition, blobs))
+        collected: dict[str, dict[str, Any]] = msgspec.msgpack.decode(
+            manifest.collected, type=dict[str, dict[str, Any]]
+        )
+        standing = Standing(tick, manifest.collected_chain, collected, self.inputs(tick), self.outside(tick))
+        return states, standing
+
+    def inputs(self, after: int) -> dict[int, list[tuple[int, Record]]]:
+        """Return what was injected for ticks after `after`."""
+        found: dict[int, list[tuple[int, Record]]] = {}
+        for _, data in self.store.scan(INPUT + big_endian(after + 1), prefix_end(INPUT)):
+            injected = unpack(data, Injected, INPUT_KIND, VERSION)
+            entry = self.model.entries.from_wire(injected.entry)
+            assert isinstance(entry, Run)
+            found.setdefault(injected.tick, []).extend(zip(entry.targets, entry.messages, strict=True))
+        return found
+
+    def record_input(self, tick: int, agent: int, message: Record) -> None:
+        """Record an injected message; it is safe when this returns."""
+        wire = self.model.entries.to_wire(Run([agent], [message], None))
+        assert isinstance(wire, WireRun)
+        self._inputs_total += 1
+        key = INPUT + big_endian(tick) + big_endian(self._inputs_total)
+        batch = WriteBatch()
+        batch.put(key, pack(Injected(tick, wire), INPUT_KIND, VERSION))
+        self.store.write(batch, self.durability).result()
+
+    def outside(self, after: int) -> list[Outside]:
+        """Return what came from outside to async agents in ticks after `after`."""
+        items = self.store.scan(OUTSIDE + big_endian(after + 1), prefix_end(OUTSIDE))
+        return [unpack(data, Outside, OUTSIDE_KIND, VERSION) for _, data in items]
+
+    def record(self, entries: Sequence[Outside]) -> None:
+        """Record what came from outside (the journal of the shards); it is safe when this returns."""
+        batch = WriteBatch()
+        for entry in entries:
+            key = OUTSIDE + big_endian(entry.tick) + big_endian(entry.agent) + big_endian(entry.number + 1)
+            batch.put(key, pack(entry, OUTSIDE_KIND, VERSION))
+        self.store.write(batch, self.durability).result()
+
+    def close(self) -> None:
+        """Wait for the checkpoint under way and close the store."""
+        self._writer.shutdown()
+        self.store.close()
+
+
+def live_blobs(manifests: Iterable[Manifest]) -> set[bytes]:
+    """Return the digests of all blobs that manifests name."""
+    return {blob.digest for manifest in manifests for _, blobs in manifest.partitions for blob in blobs}
+
+
+def last_before(ticks: Sequence[int], tick: int) -> int:
+    """Return the last of the checkpoints' ticks that is not after `tick`."""
+    earlier = [known for known in ticks if known <= tick]
+    if not earlier:
+        raise RunFolderError(f"no checkpoint at or before tick {tick}: there are {list(ticks) or 'none'}")
+    return earlier[-1]
+
+
+def big_endian(number: int) -> bytes:
+    """Return 8 bytes that sort as the number does."""
+    return number.to_bytes(8, "big")
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the end of the range of keys with a prefix."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])

@@ -1,0 +1,275 @@
+"""The folder of a run: its manifest `run.json`, its store of checkpoints and inputs, its tables.
+
+The manifest says what the run is; everything that changes from tick to tick is in the store. It is written to a
+temporary name, synced and renamed, so it is always whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from novel_actors.errors import ModelError, RunFolderError
+from novel_actors.simulation.collect import READERS, Collector
+from novel_actors.simulation.model import Model
+
+FORMAT, VERSION = "novel_actors.run", 1
+MANIFEST, STORE = "run.json", "state.lmdb"
+
+
+class RunManifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What `run.json` holds.
+
+    Attributes:
+        format: Always "novel_actors.run".
+        version: Of this layout.
+        id: The run's name.
+        seed: As text, since it may have 128 bits.
+        partitions: All, dedicated ones included.
+        on_error: See `Simulation.start`.
+        checkpoint_every: See `Simulation.start`.
+        keep_checkpoints: See `Simulation.start`.
+        goal: The tick that the run was last asked to reach; None: until a stop rule holds.
+        kinds: module:qualname of each class, in the order of kind numbers.
+        schema: See `Model.schema`.
+        model: What is needed to make the model again where its source is Python, see `describe_model`.
+        source: The scenario, where the run came from one.
+        python: Version.
+        numpy: Version; the same bytes are promised for the same numpy on processors of one kind.
+        processor: Architecture.
+        state: running, stopped or finished.
+        reason: Why it ended.
+        tick: At which it ended.
+        digest: Of its end.
+        seconds: Wall time of its ticks.
+        forked_from: The folder and tick of the run from which it was forked.
+    """
+
+    format: str
+    version: int
+    id: str
+    seed: str
+    partitions: int
+    on_error: str
+    checkpoint_every: int | None
+    keep_checkpoints: int
+    goal: int | None
+    kinds: list[str]
+    schema: list[Any]
+    model: dict[str, Any]
+    source: dict[str, Any] | None
+    python: str
+    numpy: str
+    processor: str
+    state: str = "running"
+    reason: str | None = None
+    tick: int | None = None
+    digest: str | None = None
+    seconds: float | None = None
+    forked_from: str | None = None
+
+
+def make_manifest(
+    run_id: str, model: Model, source: dict[str, Any] | None, every: int | None, keep: int
+) -> RunManifest:
+    """Return the manifest of a run that begins."""
+    return RunManifest(
+        format=FORMAT,
+        version=VERSION,
+        id=run_id,
+        seed=str(model.seed),
+        partitions=model.partitions,
+        on_error=model.on_error,
+        checkpoint_every=every,
+        keep_checkpoints=keep,
+        goal=None,
+        kinds=[f"{kind.cls.__module__}:{kind.cls.__qualname__}" for kind in model.kinds],
+        schema=model.schema(),
+        model=describe_model(model),
+        source=source,
+        python=platform.python_version(),
+        numpy=np.__version__,
+        processor=platform.machine(),
+    )
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Return collectors and rules as data, so far as they are data; `code` names what is not."""
+    code: list[str] = []
+    collectors = []
+    for collector in model.collectors:
+        reducers = collector.reducers
+        if not isinstance(collector.value, str):
+            code.append(f"the value of collect {collector.name!r}")
+        for reducer in reducers or ():
+            if not is_data(reducer.name) and not reducer.source.name.startswith("histogram"):
+                code.append(f"reducer {reducer.name!r} of collect {collector.name!r}")
+        collectors.append(
+            {
+                "name": collector.name,
+                "kind": model.number_of(collector.kind),
+                "value": collector.value if isinstance(collector.value, str) else None,
+                "reduce": None if reducers is None else [describe_reducer(collector, r.name) for r in reducers],
+                "every": collector.every,
+            }
+        )
+    if model.stop_predicates:
+        code.append("a predicate of stop_when")
+    if model.spaces:
+        code.append("a space")
+    return {
+        "collectors": collectors,
+        "quiescent": model.stop_quiescent,
+        "wall_time_s": model.stop_wall_time_s,
+        "code": code,
+    }
+
+
+def is_data(reducer: str) -> bool:
+    """Tell whether a reducer can be named in a file."""
+    from novel_actors.simulation.collect import PERCENTILE
+
+    return reducer in READERS or PERCENTILE.fullmatch(reducer) is not None
+
+
+def describe_reducer(collector: Collector, name: str) -> Any:
+    """Return a reducer as data."""
+    from novel_actors.simulation.collect import HistogramSource
+
+    source = next(r.source for r in collector.reducers or () if r.name == name)
+    return {"histogram": list(source.empty.edges)} if isinstance(source, HistogramSource) else name
+
+
+def create_folder(path: Path) -> None:
+    """Make a run folder; one that holds anything is refused.
+
+    Raises:
+        RunFolderError: It exists and is not empty, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            hint = "resume it with na.resume(...)" if (path / MANIFEST).exists() else "name a new folder"
+            raise RunFolderError(f"{path} is not empty: {hint}")
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be a run folder: {error.strerror or error}") from error
+
+
+def write_manifest(path: Path, manifest: RunManifest) -> None:
+    """Put the manifest into the folder, whole or not at all.
+
+    Raises:
+        RunFolderError: The disk is full or the folder cannot be written to.
+    """
+    temporary = path / f"{MANIFEST}.new"
+    data = json.dumps(msgspec.to_builtins(manifest), indent=2).encode() + b"\n"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path / MANIFEST)
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFolderError(f"{path / MANIFEST} cannot be written: {error.strerror or error}") from error
+
+
+def read_manifest(path: Path) -> RunManifest:
+    """Return the manifest of a run folder.
+
+    Raises:
+        RunFolderError: There is none, or it is damaged or of another version.
+    """
+    try:
+        raw = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise RunFolderError(f"{path} is no run folder: it has no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path / MANIFEST} cannot be read: {error}") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise RunFolderError(f"{path / MANIFEST} is not the manifest of a run of novel_actors")
+    if raw.get("version") != VERSION:
+        raise RunFolderError(
+            f"{path} was written in version {raw.get('version')} of the run folder, this program reads {VERSION}: "
+            "use the version of novel_actors that wrote it"
+        )
+    try:
+        return msgspec.convert(raw, RunManifest)
+    except msgspec.ValidationError as error:
+        raise RunFolderError(f"{path / MANIFEST} is damaged: {error}") from error
+
+
+def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
+    """Return the model of a saved run: of `simulation` if given, else of its scenario, else of its classes by name.
+
+    Raises:
+        RunFolderError: The model cannot be made again, or is not the one that was saved; the message says what to give.
+    """
+    from novel_actors.simulation.scenario import Scenario
+    from novel_actors.simulation.simulation import Simulation
+
+    if simulation is None and manifest.source is not None:
+        simulation = Scenario.from_record(manifest.source).build()
+    if simulation is None:
+        simulation = Simulation(int(manifest.seed))
+        code = manifest.model["code"]
+        if code:
+            raise RunFolderError(f"{path} needs code that no file names ({'; '.join(code)}): give simulation=")
+        kinds = [find_class(path, name) for name in manifest.kinds]
+        for kind in kinds:
+            simulation.add(kind)
+        for item in manifest.model["collectors"]:
+            simulation.collect(
+                item["name"], of=kinds[item["kind"]], value=item["value"], reduce=item["reduce"], every=item["every"]
+            )
+        if manifest.model["quiescent"] or manifest.model["wall_time_s"]:
+            simulation.stop_when(quiescent=manifest.model["quiescent"], wall_time_s=manifest.model["wall_time_s"])
+    try:
+        model: Model = simulation.model(on_error=manifest.on_error)
+    except ModelError as error:
+        raise RunFolderError(f"{path}: its model cannot be made again: {error}") from error
+    model.seed, model.partitions = int(manifest.seed), manifest.partitions
+    check_schema(path, msgspec.to_builtins(model.schema()), manifest.schema)
+    return model
+
+
+def check_schema(path: Path, found: list[Any], saved: list[Any]) -> None:
+    """Raise `RunFolderError` naming the first class whose fields are not those that were saved."""
+    for what, now, then in zip(("kind", "message"), found, saved, strict=True):
+        for mine, theirs in zip(now, then, strict=False):
+            if mine != theirs:
+                raise RunFolderError(
+                    f"{path} does not fit the model: {what} {theirs[0]} was saved with fields {theirs[-1]}, "
+                    f"and {mine[0]} now has {mine[-1]}"
+                )
+        if len(now) != len(then):
+            raise RunFolderError(f"{path} does not fit the model: it has {len(then)} {what}s, the model {len(now)}")
+
+
+def find_class(path: Path, name: str) -> type:
+    """Return the class that `module:qualname` names."""
+    module, _, qualname = name.partition(":")
+    try:
+        found: Any = sys.modules[module] if module in sys.modules else importlib.import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        raise RunFolderError(
+            f"{path} needs the class {qualname} of {module}, which is not there: import it first, or give simulation="
+        ) from None
+    if not isinstance(found, type):
+        raise RunFolderError(f"{path} needs the class {qualname} of {module}, which is {found!r:.80}")
+    return found
