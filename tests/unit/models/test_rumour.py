@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import novel_actors as na
 from novel_actors.errors import ModelError
 from novel_actors.models import rumour
 from novel_actors.models.rumour import IGNORANT, NEVER, SPREADER, STIFLER, Character, Crowd, Heard
+from novel_actors.simulation.scenario import load_scenario
 
 NEVER_HEARS = 0.203188
 """The share that never hears, to six digits: the root below 1 of x = exp(-2 (1 - x)) (Sudbury 1985: 0.203)."""
@@ -173,3 +175,10 @@ def test_an_unknown_origin_is_named_with_the_nearest() -> None:
 def test_digest_does_not_depend_on_the_shards(build: Callable[[], na.Simulation]) -> None:
     digests = {build().run(ticks=1_000, shards=shards).digest for shards in (1, 2, 3, 5)}
     assert len(digests) == 1
+
+
+def test_the_scenario_ends_before_its_last_tick() -> None:
+    scenario = load_scenario(Path(__file__).parents[3] / "configs" / "rumour.yaml")
+    result = scenario.build().run(ticks=scenario.ticks)
+    assert result.reason == "quiescent"
+    assert result.frame("rumour")["spreaders"].iloc[-1] == 0

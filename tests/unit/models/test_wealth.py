@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import novel_actors as na
 from novel_actors.models import wealth
 from novel_actors.models.wealth import Trader, Traders
+from novel_actors.simulation.scenario import load_scenario
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -135,3 +137,9 @@ def test_digest_depends_on_the_seed() -> None:
 def test_rowwise_handler_keeps_its_word() -> None:
     result = simulation_of(3, agents=300).run(ticks=20, check_rowwise=True)
     assert result.digest == simulation_of(3, agents=300).run(ticks=20).digest
+
+
+def test_the_scenario_runs_as_it_says() -> None:
+    scenario = load_scenario(Path(__file__).parents[3] / "configs" / "wealth.yaml")
+    assert (scenario.ticks, scenario.parameters["agents"]) == (100, 10_000)
+    assert scenario.build().run(ticks=2).frame("wealth")["sum"].tolist() == [10_000] * 3
