@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench figures clean
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
@@ -42,6 +42,12 @@ test: lint ## Check everything and run every test.
 
 bench: .venv/stamp ## Measure every row of the table of speed beside its baselines; keep build/bench/all.json.
 	$(BIN)/novel-actors bench all
+
+figures: bench ## Measure, and put what was measured into docs/performance.md.
+	sed -i '/^## Figures/q' docs/performance.md
+	echo >> docs/performance.md
+	cat build/bench/all.md >> docs/performance.md
+	cp build/bench/all.json docs/performance.json
 
 clean: ## Remove what was made.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
