@@ -171,5 +171,5 @@ class CoordinatorSettings:
 
 PARTITIONS_DEFAULT_MIN: Final = 4
 PARTITIONS_DEFAULT_MAX: Final = 64
-AGENTS_PER_PARTITION: Final = 8192
+AGENTS_PER_PARTITION: Final = 32768
 """A simulation that names no number of partitions is cut so that each has about so many agents, within the bounds."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from novel_actors.errors import StateError
 from novel_actors.simulation.fields import Field, coerce_column, coerce_scalar, is_text
 from novel_actors.simulation.ids import PARTITION_MASK, SERIAL_BITS
+from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import TUPLE_NEW, Record
 
 Ids = NDArray[np.int64]
@@ -34,15 +35,32 @@ class Constant:
 ColumnData = NDArray[Any] | list[Any] | Constant
 
 
-@dataclasses.dataclass(slots=True)
 class Batch:
-    """Messages of one class to agents of one kind: `targets` (n,) ids, one column per field, senders when carried."""
+    """Messages of one class to agents of one kind: (n,) targets, one column per field, senders when carried."""
 
-    kind: int
-    message: type[Record]
-    targets: Ids
-    columns: tuple[ColumnData, ...]
-    senders: Ids | None
+    __slots__ = ("_targets", "columns", "count", "kind", "message", "senders")
+
+    def __init__(
+        self,
+        kind: int,
+        message: type[Record],
+        targets: Ids | PeerIds,
+        columns: tuple[ColumnData, ...],
+        senders: Ids | None,
+    ) -> None:
+        self.kind, self.message, self.columns, self.senders = kind, message, columns, senders
+        self._targets = targets
+        self.count = len(targets)
+
+    @property
+    def targets(self) -> Ids:
+        """(n,) ids."""
+        return self._targets if isinstance(self._targets, np.ndarray) else self._targets.array
+
+    @property
+    def peers(self) -> PeerIds | None:
+        """The targets as they were drawn, when they were."""
+        return None if isinstance(self._targets, np.ndarray) else self._targets
 
     def select(self, mask: NDArray[np.bool_]) -> Batch:
         """Return the messages where `mask` holds."""
@@ -52,7 +70,7 @@ class Batch:
 
     def messages(self) -> list[Record]:
         """Return the messages as objects."""
-        count = len(self.targets)
+        count = self.count
         if not self.columns:
             return [TUPLE_NEW(self.message, ())] * count
         if all(isinstance(column, Constant) for column in self.columns):

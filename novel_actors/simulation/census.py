@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from novel_actors.core.random_streams import draw_below
 from novel_actors.errors import StateError
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
+from novel_actors.simulation.lazy_ids import PeerIds
 
 Ids = NDArray[np.int64]
 
@@ -54,41 +56,32 @@ class KindCensus:
         self._largest = int(self.counts.max())
         self._flat = None
 
-    def draw(self, rng: np.random.Generator, count: int) -> Ids:
+    def draw(self, rng: np.random.Generator, count: int) -> PeerIds:
         """Return `count` ids drawn uniformly, with replacement, from all living agents of the kind.
 
-        A number is drawn for (partition, place in the fullest partition) and drawn again where the partition has no
-        such place; when more than half would be drawn again, the cumulated counts are searched instead.
+        A place is drawn, (partition, slot in the fullest partition), and drawn again where the partition has no such
+        slot; when more than half would be drawn again, the cumulated counts are searched instead.
         """
         if not self.total:
             raise StateError(f"no {self.name} lives: there is no peer to draw")
-        largest = self._largest
-        places = self.partitions * largest
+        stride, counts = self._largest, self.counts
+        places = self.partitions * stride
         if 2 * self.total >= places:
-            dtype = np.uint32 if places <= 1 << 32 else np.uint64
-            drawn = rng.integers(0, places, count, dtype)
-            partitions, slots = divide(drawn, largest)
+            drawn = draw_below(rng, places, count)
             if self.total != places:
-                accepted = slots < self.counts[partitions]
-                while not accepted.all():
-                    kept = drawn[accepted]
-                    drawn = np.concatenate((kept, rng.integers(0, places, count - len(kept), dtype)))
-                    partitions, slots = divide(drawn, largest)
-                    accepted = slots < self.counts[partitions]
+                partitions = drawn // stride
+                missed = np.flatnonzero(drawn - partitions * stride >= counts[partitions])
+                while missed.size:
+                    again = draw_below(rng, places, missed.size)
+                    drawn[missed] = again
+                    partitions = again // stride
+                    missed = missed[again - partitions * stride >= counts[partitions]]
         else:
-            ends = np.cumsum(self.counts)
-            numbers = rng.integers(0, self.total, count)
+            ends = np.cumsum(counts)
+            numbers = draw_below(rng, self.total, count)
             partitions = np.searchsorted(ends, numbers, "right")
-            slots = numbers - (ends - self.counts)[partitions]
-        serials = slots.astype(np.int64)
-        partitions = partitions.astype(np.int64)
-        if self.serials:
-            flat, offsets = self._all_serials()
-            serials = flat[offsets[partitions] + serials]
-        partitions <<= SERIAL_BITS
-        serials += partitions
-        serials += self.kind << KIND_SHIFT
-        return serials
+            drawn = numbers - (ends - counts)[partitions] + partitions * stride
+        return PeerIds(drawn, stride, self.kind << KIND_SHIFT, self._all_serials() if self.serials else None)
 
     def _all_serials(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._flat is None:
@@ -123,13 +116,6 @@ class KindCensus:
         if not alive.all():
             raise StateError(f"{self.name} {ids[~alive][0]} does not live: published values are of the living")
         return places
-
-
-def divide(numbers: NDArray[Any], divisor: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return quotients and remainders, in the dtype of `numbers`."""
-    wide = numbers.dtype.type(divisor)
-    quotients = numbers // wide
-    return quotients, numbers - quotients * wide
 
 
 class Census:

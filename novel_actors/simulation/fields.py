@@ -51,7 +51,8 @@ class Column:
         self, dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = 0, publish: bool = False
     ) -> None:
         self.name = ""
-        self.dtype = np.dtype(dtype).newbyteorder("<") if np.dtype(dtype).kind in "iuf" else np.dtype(dtype)
+        # numpy is quick only with its own dtype objects, not with equal ones.
+        self.dtype = np.dtype(np.dtype(dtype).type)
         if self.dtype.kind not in "biuf":
             raise ModelError(f"a column wants a boolean, integer or floating dtype, got {self.dtype}")
         self.shape = (shape,) if isinstance(shape, int) else tuple(shape)

@@ -27,7 +27,7 @@ from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS
 from novel_actors.simulation.message import Messages, Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.partition import Partition
-from novel_actors.simulation.population import Table
+from novel_actors.simulation.population import Table, concatenate
 
 Ids = NDArray[np.int64]
 Letter = tuple[int, Record] | tuple[int, Record, int]
@@ -36,12 +36,13 @@ Letter = tuple[int, Record] | tuple[int, Record, int]
 class Mail:
     """All messages of one class to one population on this shard: ids, columns and senders in inbox order."""
 
-    __slots__ = ("_offsets", "columns", "ids", "message", "senders")
+    __slots__ = ("_batches", "_ids", "_offsets", "columns", "count", "message", "senders")
 
     def __init__(self, message: type[Record], batches: Sequence[Batch]) -> None:
-        self.message = message
-        counts = [len(batch.targets) for batch in batches]
-        self.ids: Ids = batches[0].targets if len(batches) == 1 else np.concatenate([b.targets for b in batches])
+        self.message, self._batches = message, batches
+        counts = [batch.count for batch in batches]
+        self.count = sum(counts)
+        self._ids: Ids | None = None
         self.columns: tuple[ColumnData, ...] = tuple(
             join_columns(field, [batch.columns[i] for batch in batches], counts)
             for i, field in enumerate(message.__message_fields__)
@@ -50,13 +51,30 @@ class Mail:
         self.senders: Ids | None = np.concatenate(carried) if len(carried) == len(batches) else None
         self._offsets: Ids | None = None
 
+    @property
+    def ids(self) -> Ids:
+        """(n,) targets."""
+        if self._ids is None:
+            self._ids = concatenate([batch.targets for batch in self._batches])
+        return self._ids
+
+    def rows(self, table: Table) -> tuple[Ids, NDArray[np.bool_] | None]:
+        """Return the table's row of each target, and the mask of those that live when some do not: see `Table.rows`."""
+        drawn = []
+        for batch in self._batches:
+            rows = None if batch.peers is None else table.rows_of_peers(batch.peers)
+            if rows is None:
+                return table.rows(self.ids)
+            drawn.append(rows)
+        return concatenate(drawn), None
+
     def sort(self, partitions_total: int) -> None:
         """Bring the messages into the order of their target partitions, keeping the order within each."""
         partitions = partitions_of(self.ids).astype(np.uint16)
         if partitions_total <= 256:
             partitions = partitions.astype(np.uint8)
         order = np.argsort(partitions, kind="stable")
-        self.ids = self.ids[order]
+        self._ids = self.ids[order]
         self.columns = tuple(
             column
             if isinstance(column, Constant)
@@ -81,7 +99,7 @@ class Mail:
     def whole(self, alive: NDArray[np.bool_] | None) -> Messages:
         """Return the messages where `alive` holds (all when it is None)."""
         if alive is None:
-            return make_messages(self.message, self.columns, self.senders, len(self.ids))
+            return make_messages(self.message, self.columns, self.senders, self.count)
         columns = [select_column(column, alive) for column in self.columns]
         senders = None if self.senders is None else self.senders[alive]
         return make_messages(self.message, columns, senders, int(alive.sum()))
@@ -121,13 +139,13 @@ class Inbox:
         elif isinstance(entry, Broadcast):
             self._add_broadcast(entry)
         else:
-            self.received_total += len(entry.targets)
+            self.received_total += entry.count
             if entry.kind in self._tables:
                 self._batches.setdefault((entry.kind, entry.message), []).append(entry)
             else:
                 senders = None if entry.senders is None else entry.senders.tolist()
                 if senders is None and self._model.sender_messages:
-                    senders = [NOBODY] * len(entry.targets)
+                    senders = [NOBODY] * entry.count
                 self._put(entry.targets.tolist(), entry.messages(), senders)
 
     def _add_run(self, run: Run) -> None:
@@ -175,7 +193,7 @@ class Inbox:
                 senders = [entry.sender] * len(targets)
                 self._put(targets, [entry.message] * len(targets), senders)
             else:
-                ids = table.windows[partition.number].ids
+                ids = table.windows[partition.number].ids.array
                 self.received_total += len(ids)
                 columns = tuple(Constant(value) for value in entry.message)
                 carried = np.full(len(ids), entry.sender) if message in self._model.sender_messages else None

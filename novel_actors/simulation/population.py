@@ -17,6 +17,7 @@ from novel_actors.errors import ModelError, StateError
 from novel_actors.simulation.fields import Column, Field, coerce_column
 from novel_actors.simulation.handler import Handler, collect_handlers
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
+from novel_actors.simulation.lazy_ids import PeerIds, RowIds
 from novel_actors.simulation.message import Record
 
 Ids = NDArray[np.int64]
@@ -70,13 +71,11 @@ class Population(metaclass=PopulationType):
         return self._count
 
     @property
-    def ids(self) -> Ids:
-        """(n,) ids of the rows, ascending; a new array."""
+    def ids(self) -> Any:
+        """(n,) int64 ids of the rows, ascending: an array whose numbers are made when they are first read."""
         if self._first < 0:
             raise StateError("a rowwise handler has no ids: declare it without rowwise")
-        if self._serials is None:
-            return np.arange(self._first, self._first + self._count)
-        return self._serials + self._first
+        return RowIds(self._first, self._serials, None, self._count)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._count} rows of {', '.join(self._columns) or 'no columns'}>"
@@ -98,6 +97,7 @@ class Table:
         self.windows: dict[int, Population] = {}
         self.whole = kind(self.columns, 0, -1, None)
         self._bases = np.zeros(partitions_total, np.int64)
+        self._stride = 0
         self._live: tuple[Ids, Ids] | None = None
 
     def first(self, partition: int) -> int:
@@ -138,6 +138,9 @@ class Table:
         for partition in self.partitions:
             self.refresh(partition)
         self.whole = self.kind(self.columns, total, -1, None)
+        stride = int(self.capacities[0])
+        uniform = bool((self.capacities == stride).all()) and bool((self.counts == stride).all())
+        self._stride = stride if uniform else 0
 
     def refresh(self, partition: int) -> None:
         """Make the partition's window show its live rows."""
@@ -196,7 +199,7 @@ class Table:
             alive = (ids & SERIAL_MASK) < self.counts[partitions]
             return ids - self._bases[partitions], None if alive.all() else alive
         if self._live is None:
-            own = [self.windows[p].ids for p in self.partitions]
+            own = [self.windows[p].ids.array for p in self.partitions]
             rows = [np.arange(self.starts[p], self.starts[p] + self.counts[p]) for p in self.partitions]
             self._live = (np.concatenate(own), np.concatenate(rows))
         live, rows_of_live = self._live
@@ -204,6 +207,15 @@ class Table:
         at[at == len(live)] = 0
         alive = live[at] == ids if len(live) else np.zeros(len(ids), np.bool_)
         return rows_of_live[at] if len(live) else at, None if alive.all() else alive
+
+    def rows_of_peers(self, peers: PeerIds) -> Ids | None:
+        """Return the table's row of each drawn peer, when all partitions are here and their slots are rows, else None."""
+        if self.serials or peers.serials is not None or len(self.partitions) != len(self.counts):
+            return None
+        if self._stride == peers.stride:
+            return peers.places
+        partitions = peers.places // peers.stride
+        return self.starts[partitions] - partitions * peers.stride + peers.places
 
     def part(self, partition: int) -> tuple[int, int, NDArray[np.int64] | None, dict[str, NDArray[Any]]]:
         """Return (count, next serial, serials, columns) of a partition; the columns are copies."""

@@ -226,7 +226,7 @@ class Shard:
         for number, partition in self.partitions.items():
             if kind in self.tables:
                 window = self.tables[kind].windows[number]
-                columns: dict[str, Any] = {"id": window.ids}
+                columns: dict[str, Any] = {"id": window.ids.array}
                 columns |= {name: column.copy() for name, column in window._columns.items()}
             else:
                 agents = list(partition.groups[kind].agents.values())
@@ -353,7 +353,7 @@ class Shard:
                 before = None
                 if self.model.check_rowwise:
                     before = {name: column.copy() for name, column in table.columns.items()}
-                rows, alive = table.rows(mail.ids)
+                rows, alive = mail.rows(table)
                 if alive is not None:
                     inbox.dead_total += int(len(alive) - alive.sum())
                     rows = rows[alive]
@@ -515,7 +515,7 @@ class Shard:
 
     def _ids_of(self, kind: int, partition: int) -> NDArray[np.int64]:
         if kind in self.tables:
-            return self.tables[kind].windows[partition].ids
+            return self.tables[kind].windows[partition].ids.array  # type: ignore[no-any-return]
         return np.array(list(self.partitions[partition].groups[kind].agents), np.int64)
 
     def commit(self, frames: Sequence[Frame]) -> None:

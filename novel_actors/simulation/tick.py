@@ -6,7 +6,6 @@ removes and emits. An async agent gets one of its own, whose effects are added i
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 from novel_actors.core.random_streams import Purpose, RandomStreams
 from novel_actors.errors import ModelError, StateError
 from novel_actors.simulation.agent import Agent, AgentType
-from novel_actors.simulation.batch import Batch, Broadcast, Entry, Run, make_columns
+from novel_actors.simulation.batch import Batch, Broadcast, ColumnData, Entry, Run, make_columns
 from novel_actors.simulation.census import Census
 from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS, AgentId
+from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import Record, is_message
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.population import Population, new_rows
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 PEERS_MIN, PEERS_MAX = 16, 4096
+CONSTANTS_MAX = 4096
 
 
 class Effects:
@@ -80,6 +81,7 @@ class Tick:
     __slots__ = (
         "_agent",
         "_census",
+        "_constants",
         "_effects",
         "_messages",
         "_model",
@@ -100,6 +102,7 @@ class Tick:
     def __init__(self, model: Model, census: Census, streams: RandomStreams) -> None:
         self._model, self._census = model, census
         self._stream, self._peer_stream = streams.reusable(), streams.reusable()
+        self._constants: dict[tuple[Any, ...], tuple[ColumnData, ...]] = {}
         self.number = 0
         self.sender: AgentId = NOBODY
         self._agent: Agent | None = None
@@ -161,12 +164,15 @@ class Tick:
         pool = self._pools.get(kind)
         if not pool:
             census = self._census.kinds[self._model.number_of(kind)]
-            pool = self._pools[kind] = census.draw(self._peer_rng(), self._peers_ready).tolist()
+            pool = self._pools[kind] = census.draw(self._peer_rng(), self._peers_ready).array.tolist()
             pool.reverse()
         return pool.pop()  # type: ignore[return-value]
 
-    def random_peers(self, kind: type, n: int) -> Ids:
-        """Return (n,) ids drawn uniformly and with replacement: see `random_peer`."""
+    def random_peers(self, kind: type, n: int) -> Any:
+        """Return (n,) int64 ids drawn uniformly and with replacement: see `random_peer`.
+
+        They are an array whose numbers are made when they are first read; `send_many` does not read them.
+        """
         if n < 0:
             raise StateError(f"random_peers wants n >= 0, got {n}")
         return self._census.kinds[self._model.number_of(kind)].draw(self._peer_rng(), int(n))
@@ -231,11 +237,11 @@ class Tick:
         senders = None if self._senders is None else [self._author()]
         self._put(Run([to], [message], senders), delay)  # type: ignore[list-item]
 
-    def send_many(self, senders: Ids, targets: Ids, message: type, delay: int = 1, **columns: object) -> None:
+    def send_many(self, senders: Any, targets: Any, message: type, delay: int = 1, **columns: object) -> None:
         """Send one message to each of many agents, as columns.
 
         Args:
-            senders: (n,) ids, or one id.
+            senders: (n,) ids, or one id; None where no handler reads the senders of this message.
             targets: (n,) ids.
             message: A message class.
             delay: Ticks until the messages arrive, at least 1.
@@ -247,33 +253,49 @@ class Tick:
         """
         if message not in self._model.entries.numbers:
             self._refuse_message(message)
-        aims = np.asarray(targets)
-        if aims.dtype != np.int64 or aims.ndim != 1:
-            raise StateError(f"send_many wants targets as (n,) int64 ids, got {aims.dtype} of shape {aims.shape}")
-        count = len(aims)
         record = cast("type[Record]", message)
-        made = make_columns(record, columns, count)
-        if self._model.sender_messages and record in self._model.sender_messages:
+        count = len(targets)
+        made = self._columns(record, columns, count)
+        if senders is not None and np.ndim(senders) and len(senders) != count:  # type: ignore[arg-type]
+            raise StateError(f"send_many got {len(senders)} senders for {count} targets")  # type: ignore[arg-type]
+        origin = None
+        if record in self._model.sender_messages:
+            if senders is None:
+                raise StateError(f"{record.__name__} carries its senders: a handler reads them, so give senders")
             origin = np.array(np.broadcast_to(np.asarray(senders, np.int64), (count,)))
-        else:
-            origin = None
-            if np.ndim(senders) and len(senders) != count:
-                raise StateError(f"send_many got {len(senders)} senders for {count} targets")
         if not count:
             return
-        if aims is targets and aims.flags.writeable:
-            aims = aims.copy()
+        if isinstance(targets, PeerIds):
+            self._put(Batch(targets.first >> KIND_SHIFT, record, targets, made, origin), delay)
+            return
+        aims = np.array(targets)
+        if aims.dtype != np.int64 or aims.ndim != 1:
+            raise StateError(f"send_many wants targets as (n,) int64 ids, got {aims.dtype} of shape {aims.shape}")
         low, high = int(aims.min()) >> KIND_SHIFT, int(aims.max()) >> KIND_SHIFT
         if low < 0 or high >= len(self._model.kinds):
             raise StateError(f"send_many wants ids of agents, got {int(aims.min() if low < 0 else aims.max())}")
-        if low == high:
-            self._put_batch(Batch(low, record, aims, made, origin), delay)
-            return
         whole = Batch(low, record, aims, made, origin)
+        if low == high:
+            self._put_batch(whole, delay)
+            return
         kinds = aims >> KIND_SHIFT
         for kind in np.unique(kinds).tolist():
             part = whole.select(kinds == kind)
-            self._put_batch(dataclasses.replace(part, kind=kind), delay)
+            part.kind = kind
+            self._put_batch(part, delay)
+
+    def _columns(self, message: type[Record], values: dict[str, object], count: int) -> tuple[ColumnData, ...]:
+        """Return checked columns; those that are one number for all are made once in a run, not in every turn."""
+        for value in values.values():
+            if value.__class__ is not int and value.__class__ is not float:
+                return make_columns(message, values, count)
+        key = (message, *values, *values.values(), *map(type, values.values()))
+        found = self._constants.get(key)
+        if found is None:
+            if len(self._constants) >= CONSTANTS_MAX:
+                self._constants.clear()
+            found = self._constants[key] = make_columns(message, values, count)
+        return found
 
     def broadcast(self, kind: type, message: object, delay: int = 1) -> None:
         """Send a message to every agent of a kind that lives when it arrives."""
