@@ -83,10 +83,11 @@ def write_markdown(path: Path, environment: Environment, reports: Sequence[Workl
     """Write what `docs/performance.md` shows of a benchmark."""
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     machine = f"{environment.processor}, {environment.cores} cores, {environment.memory_bytes / 1e9:.0f} GB"
+    changed = " with changes" if environment.commit.endswith("+") else ""
     lines = [
         f"{machine}; {environment.system};",
         f"Python {environment.python}; {versions}.",
-        f"Commit {environment.commit[:12]}, {environment.started}, load {environment.load_1m:.2f} at the start.",
+        f"Commit {environment.commit[:12]}{changed}, {environment.started}; load {environment.load_1m:.2f} before.",
     ]
     for report in reports:
         lines += ["", f"**{report.title}** ({report.rounds} rounds)", ""]
