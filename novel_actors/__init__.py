@@ -1,4 +1,4 @@
-"""novel_actors: an actor-model concurrent simulator whose results depend on the model and the seed, never on the machine.
+"""novel_actors: an actor-model concurrent simulator whose results depend on the model and the seed alone.
 
     import novel_actors as na
 

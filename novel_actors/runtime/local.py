@@ -1,8 +1,8 @@
 """A runtime in this process: actors are plain objects, their calls are coroutines run in turn by one thread.
 
-There is no event loop, so a run works inside a notebook's; and no clock, so whatever happens is decided by the order of
-turns. Tests give `Faults`: from a seed, turns and frames are reordered, frames delayed, doubled and lost, and shards die,
-and every run with that seed does the same.
+There is no event loop, so a run works inside a notebook's; and no clock, so whatever happens is decided by the order
+of turns. Tests give `Faults`: from a seed, turns and frames are reordered, frames delayed, doubled and lost, and shards
+die, and every run with that seed does the same.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class AgentType(type):
     _fields: tuple[Field, ...] | None
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> AgentType:
+        """Make the class, its fields as slots."""
         if "_names" not in namespace:
             names: dict[str, object] = {}
             for field, annotation in namespace.get("__annotations__", {}).items():
@@ -99,7 +100,7 @@ class Agent(metaclass=AgentType):
     id: AgentId
     _handlers: ClassVar[dict[type[Record], Handler]]
 
-    def __init__(self, id: int = NOBODY, **values: object) -> None:
+    def __init__(self, id: int = NOBODY, **values: object) -> None:  # noqa: A002 - the attribute's name
         self.id = AgentId(id)
         for field in type(self).fields:
             if field.name in values:

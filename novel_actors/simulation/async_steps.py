@@ -92,7 +92,7 @@ class AsyncTick(Tick):
         return self.rng
 
     def spawn(self, kind: type, count: int = 1, **fields: object) -> NDArray[np.int64]:
-        """Bring agents to life: see `Tick.spawn`; an async agent gets no ids, which are not known before all have acted."""
+        """Bring agents to life: see `Tick.spawn`; no ids are returned, for they are known only when all have acted."""
         return super().spawn(kind, count, **fields)[:0]
 
     async def ask(self, service: Callable[[Any], Awaitable[Any]], request: Any, timeout_s: float | None = None) -> Any:
@@ -135,7 +135,7 @@ class AsyncTick(Tick):
                 answer = await service(request)
         except TimeoutError:
             return Outside(*key, "timeout", timeout_s)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a service raises is its answer
             return Outside(*key, "error", f"{type(error).__name__}: {error}")
         try:
             return Outside(*key, "answer", msgspec.msgpack.decode(msgspec.msgpack.encode(answer)))
@@ -208,8 +208,9 @@ class AsyncSteps:
         tick = AsyncTick(self._model, census, self._streams, own, self.known)
         tick._enter(partition, number, 1)
         tick._agent = agent
+        limit = asyncio.timeout(self._settings.step_s_max)
         try:
-            async with asyncio.timeout(self._settings.step_s_max) as limit:
+            async with limit:
                 await self._act(agent, letters, steps, tick)
         except TimeoutError as error:
             if limit.expired():
@@ -218,7 +219,7 @@ class AsyncSteps:
                     own = [*own, Outside(*end, "timeout", self._settings.step_s_max)]
             else:
                 outcome.error = error
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed on: the turn of a partition decides what it means
             outcome.error = error
         outcome.effects = tick._leave()
         news.extend(own)

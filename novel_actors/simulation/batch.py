@@ -124,7 +124,7 @@ def as_list(column: ColumnData, count: int) -> list[Any]:
     if isinstance(column, list):
         return column
     if column.ndim == 1:
-        return column.tolist()
+        return cast("list[Any]", column.tolist())
     column.setflags(write=False)
     return list(column)
 
@@ -147,9 +147,12 @@ def join_columns(field: Field, columns: Sequence[ColumnData], counts: Sequence[i
     if len(columns) == 1:
         return columns[0]
     head = columns[0]
-    if isinstance(head, Constant) and not isinstance(head.value, np.ndarray):
-        if all(isinstance(column, Constant) and column.value == head.value for column in columns):
-            return head
+    if (
+        isinstance(head, Constant)
+        and not isinstance(head.value, np.ndarray)
+        and all(isinstance(column, Constant) and column.value == head.value for column in columns)
+    ):
+        return head
     if is_text(field):
         return [value for column, count in zip(columns, counts, strict=True) for value in as_list(column, count)]
     return np.concatenate([as_array(field, column, count) for column, count in zip(columns, counts, strict=True)])
@@ -269,9 +272,9 @@ class EntryCodec:
             columns = self._columns_to_wire(entry.message, entry.columns)
             return WireBatch(entry.kind, number, raw(entry.targets), columns, raw_or_none(entry.senders))
         if isinstance(entry, Broadcast):
-            message = type(entry.message)
-            columns = self._columns_to_wire(message, [Constant(value) for value in entry.message])
-            return WireBroadcast(entry.kind, self.numbers[message], columns, entry.sender)
+            sort = type(entry.message)
+            columns = self._columns_to_wire(sort, [Constant(value) for value in entry.message])
+            return WireBroadcast(entry.kind, self.numbers[sort], columns, entry.sender)
         classes = np.array([self.numbers[type(message)] for message in entry.messages], np.int32)
         by_class: dict[int, list[Record]] = {}
         for number, message in zip(classes.tolist(), entry.messages, strict=True):
@@ -297,9 +300,9 @@ class EntryCodec:
             return Broadcast(entry.kind, message(*(cast("Constant", value).value for value in values)), entry.sender)
         classes = np.frombuffer(entry.classes, np.int32)
         feeds = {}
-        for number, columns in entry.columns.items():
+        for number, table in entry.columns.items():
             message, count = self.message(number), int((classes == number).sum())
-            rows = Batch(0, message, np.zeros(count, np.int64), self._columns_from_wire(message, columns, count), None)
+            rows = Batch(0, message, np.zeros(count, np.int64), self._columns_from_wire(message, table, count), None)
             feeds[number] = iter(rows.messages())
         messages = [next(feeds[number]) for number in classes.tolist()]
         senders = None if entry.senders is None else int64s(entry.senders).tolist()
@@ -352,7 +355,7 @@ def column_from_wire(field: Field, column: WireColumn, count: int) -> ColumnData
 
 def raw(array: NDArray[Any]) -> memoryview:
     """Return the bytes of an array without a copy when it is contiguous."""
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def raw_or_none(array: NDArray[Any] | None) -> memoryview | None:

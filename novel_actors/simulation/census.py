@@ -101,18 +101,18 @@ class KindCensus:
         pieces = [self.serials_of(p) + (first + (p << SERIAL_BITS)) for p in np.flatnonzero(self.counts).tolist()]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
-    def places(self, ids: Ids) -> NDArray[np.int64]:
+    def places(self, ids: Ids) -> Ids:
         """Return the place of each id within `ids()`; raises `StateError` naming the first that does not live."""
         partitions, serials = ids >> SERIAL_BITS & PARTITION_MASK, ids & SERIAL_MASK
-        flat, offsets = self._all_serials()
+        _, offsets = self._all_serials()
         if not self.serials:
             alive = serials < self.counts[partitions]
-            places = offsets[partitions] + serials
+            places: Ids = offsets[partitions] + serials
         else:
             every = self.ids()
             places = np.minimum(np.searchsorted(every, ids), max(len(every) - 1, 0))
             alive = every[places] == ids if len(every) else np.zeros(len(ids), np.bool_)
-        alive &= ids >> KIND_SHIFT == self.kind
+        alive = alive & (ids >> KIND_SHIFT == self.kind)
         if not alive.all():
             raise StateError(f"{self.name} {ids[~alive][0]} does not live: published values are of the living")
         return places

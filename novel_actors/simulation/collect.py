@@ -24,6 +24,7 @@ from novel_actors.core.statistics import (
 )
 from novel_actors.errors import ModelError, NovelActorsError
 from novel_actors.simulation.agent import Agent, AgentType
+from novel_actors.simulation.fields import is_whole
 from novel_actors.simulation.population import PopulationType
 
 Values = NDArray[Any]
@@ -113,8 +114,8 @@ class HistogramSource(Source):
 class CustomSource(Source):
     """A user's own pair of functions."""
 
-    def __init__(self, name: str, map: Callable[[Values], Partial], combine: Callable[[list[Partial]], Any]) -> None:
-        self.name, self.map, self.combine = f"custom {name}", map, combine
+    def __init__(self, name: str, map_: Callable[[Values], Partial], combine: Callable[[list[Partial]], Any]) -> None:
+        self.name, self.map, self.combine = f"custom {name}", map_, combine
 
     def partial(self, values: Values) -> Partial:
         """See `Source`."""
@@ -159,7 +160,11 @@ def histogram(edges: Sequence[float], name: str = "histogram") -> Reducer:
     return Reducer(name, HistogramSource(edges), list)
 
 
-def reducer(name: str, map: Callable[[Values], Partial], combine: Callable[[list[Partial]], Any]) -> Reducer:
+def reducer(
+    name: str,
+    map: Callable[[Values], Partial],  # noqa: A002 - the field's word
+    combine: Callable[[list[Partial]], Any],
+) -> Reducer:
     """Return a reducer of your own.
 
     Args:
@@ -238,7 +243,7 @@ def make_collector(name: str, of: type, value: object, reduce: Sequence[object] 
     """Return a checked collector; see `Simulation.collect`."""
     if not isinstance(of, (AgentType, PopulationType)):
         raise ModelError(f"collect {name!r} wants of= an Agent or Population class, got {of!r}")
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+    if not is_whole(every) or every < 1:
         raise ModelError(f"collect {name!r} wants every >= 1, got {every!r}")
     value = name if value is None else value
     if isinstance(value, str):

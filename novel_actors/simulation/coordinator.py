@@ -1,8 +1,8 @@
 """The coordinator starts, watches, checkpoints, recovers and rescales a run; it takes no part in a tick.
 
-It calls shards to advance a stretch of ticks at a time. When a shard dies, all partitions return to the last checkpoint
-that counts (or to the beginning, when there is no store), under a new epoch of the partition table, and the run goes on:
-every tick that is computed again comes out the same.
+It calls shards to advance a stretch of ticks at a time. When a shard dies, all partitions return to the last
+checkpoint that counts (or to the beginning, when there is no store), under a new epoch of the partition table, and the
+run goes on: every tick that is computed again comes out the same.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import copy
 import dataclasses
+import inspect
 import sys
 import types
 import typing
@@ -100,7 +101,7 @@ class Field:
 
 
 def declared_fields(cls: type, names: Mapping[str, object], frame_locals: Mapping[str, object]) -> list[Field]:
-    """Return the fields of `cls` named in `names` (name -> default, column or `REQUIRED`), with their types resolved."""
+    """Return the fields of `cls` in `names` (name -> default, column or `REQUIRED`), with their types resolved."""
     fields = []
     for name, default in names.items():
         if isinstance(default, Column):
@@ -113,8 +114,8 @@ def declared_fields(cls: type, names: Mapping[str, object], frame_locals: Mappin
 
 def resolve_hint(cls: type, name: str, frame_locals: Mapping[str, object]) -> Any:
     """Return the annotation of a field as a type, also when it is a string and its class is local to a function."""
-    owner = next(base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
-    annotation = owner.__dict__["__annotations__"][name]
+    owner = next(base for base in cls.__mro__ if name in inspect.get_annotations(base))
+    annotation = inspect.get_annotations(owner)[name]
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -123,6 +124,11 @@ def resolve_hint(cls: type, name: str, frame_locals: Mapping[str, object]) -> An
         raise ModelError(
             f"{owner.__name__}.{name} is annotated {annotation!r}, which names no type known there: {error}"
         ) from error
+
+
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number: Python's or numpy's, but no boolean."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def is_text(field: Field) -> bool:
@@ -161,6 +167,7 @@ def coerce_scalar(owner: str, field: Field, value: object) -> object:
 
 def coerce_column(owner: str, field: Field, values: object, count: int) -> NDArray[Any] | list[Any]:
     """Return `values` as a column of `count` rows of the field's type (an array, or a list for text)."""
+    rows: NDArray[Any] | list[Any]
     if is_text(field):
         rows = [values] * count if isinstance(values, TEXTS) else list(typing.cast("list[Any]", values))
         for value in rows:
@@ -218,7 +225,7 @@ class Codec:
     def decode(self, data: bytes) -> list[Any]:
         """Return the values; raises `StateError` when they are not of the declared type."""
         try:
-            return typing.cast("list[Any]", self._decoder.decode(data))
+            return self._decoder.decode(data)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise StateError(f"{self.owner}.{self.field.name} wants {self.field.described}: {error}") from error
 
@@ -251,10 +258,10 @@ def same(left: Any, right: Any) -> bool:
             and all(map(same, left.values(), right.values()))
         )
     if isinstance(left, np.ndarray):
-        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+        return bool(left.dtype == right.dtype) and left.shape == right.shape and left.tobytes() == right.tobytes()
     if dataclasses.is_dataclass(left):
         return all(same(getattr(left, f.name), getattr(right, f.name)) for f in dataclasses.fields(left))
-    return bool(left == right) or (left != left and right != right)
+    return bool(left == right) or bool(left != left and right != right)
 
 
 def check_type(place: str, declared: Any) -> None:

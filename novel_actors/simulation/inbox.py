@@ -1,6 +1,6 @@
 """The inboxes of a shard's partitions for one tick, sorted out of the outboxes of all partitions.
 
-Entries are added in the order (sender partition, order of sending); what each agent finds in its inbox keeps that order.
+Entries are added in the order (sender partition, order of sending); what an agent finds in its inbox keeps that order.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Ids that are worked out when somebody looks at them.
 
-A population that sends to random peers names hundreds of thousands of ids in a tick, and nobody ever reads most of them:
-the shard wants rows, which it knows already. So the ids of a window and of drawn peers are arrays in all respects but
-one: their numbers are made on first use. Everything that takes an array takes them.
+A population that sends to random peers names hundreds of thousands of ids in a tick, and nobody ever reads most of
+them: the shard wants rows, which it knows already. So the ids of a window and of drawn peers are arrays in all respects
+but one: their numbers are made on first use. Everything that takes an array takes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -88,10 +88,16 @@ class RowIds(LazyIds):
         return self._rows + self._first
 
     def __getitem__(self, key: Any) -> Any:
-        if self._array is None and self._rows is None and isinstance(key, np.ndarray) and key.dtype == np.int64:
-            if key.ndim == 1 and (key.size == 0 or (key.min() >= 0 and key.max() < self.size)):
-                return RowIds(self._first, self._serials, key.copy(), key.size)
-        return self.array[key]
+        if self._array is not None or self._rows is not None or not is_rows(key, self.size):
+            return self.array[key]
+        return RowIds(self._first, self._serials, key.copy(), key.size)
+
+
+def is_rows(key: object, size: int) -> bool:
+    """Tell whether an index is an array of row numbers, all in range and none counted from the end."""
+    if not isinstance(key, np.ndarray) or key.dtype != np.int64 or key.ndim != 1:
+        return False
+    return key.size == 0 or bool(key.min() >= 0 and key.max() < size)
 
 
 class PeerIds(LazyIds):
@@ -115,7 +121,7 @@ class PeerIds(LazyIds):
         if self.serials is None:
             partitions *= (1 << SERIAL_BITS) - self.stride
             partitions += self.places
-            return cast("Ids", partitions + self.first)
+            return partitions + self.first
         flat, offsets = self.serials
         slots = self.places - partitions * self.stride
         return flat[offsets[partitions] + slots] + (partitions << SERIAL_BITS) + self.first

@@ -6,8 +6,9 @@ make, impossible to change, so that sender and receivers may share one. Events a
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +47,7 @@ class Record(tuple[Any, ...]):
         if type(other) is not type(self):
             return NotImplemented
         return all(
-            np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
-            for a, b in zip(self, other, strict=True)  # type: ignore[call-overload]
+            np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in zip(self, other, strict=True)
         )
 
     def __ne__(self, other: object) -> bool:
@@ -69,9 +69,7 @@ def message(cls: type[T]) -> type[T]:
     """
     if cls.__bases__ != (object,):
         raise ModelError(f"message {cls.__name__} wants a plain class, got bases {cls.__bases__}")
-    names: dict[str, object] = {
-        name: cls.__dict__.get(name, REQUIRED) for name in cls.__dict__.get("__annotations__", {})
-    }
+    names: dict[str, object] = {name: cls.__dict__.get(name, REQUIRED) for name in inspect.get_annotations(cls)}
     names.update({name: value for name, value in cls.__dict__.items() if isinstance(value, Column)})
     fields = tuple(declared_fields(cls, names, sys._getframe(1).f_locals))
     needs_value = True
@@ -94,9 +92,7 @@ def message(cls: type[T]) -> type[T]:
     made = type(cls.__name__, (Record,), body)
     for position, field in enumerate(fields):
         setattr(made, field.name, make_property(position, field))
-    if TYPE_CHECKING:
-        return cls
-    return made
+    return cast("type[T]", made)
 
 
 def make_property(position: int, field: Field) -> object:
@@ -107,7 +103,7 @@ def make_property(position: int, field: Field) -> object:
 
 
 def make_new(owner: str, fields: tuple[Field, ...]) -> Any:
-    """Return `__new__` with the fields as parameters; the usual types are checked in place, others by `coerce_scalar`."""
+    """Return `__new__` with the fields as parameters; what has the declared type is taken, the rest is coerced."""
     parameters, body = [], []
     namespace: dict[str, object] = {"_new": TUPLE_NEW, "_coerce": coerce_scalar, "_owner": owner, "_fields": fields}
     ordered = [f for f in fields if f.default is REQUIRED] + [f for f in fields if f.default is not REQUIRED]
@@ -167,7 +163,7 @@ class Messages:
         """(n,) ids of the senders; -1 for what was injected from outside."""
         if self._senders is None:
             raise StateError(
-                f"{self._kind.__name__} does not carry its senders here: declare @na.on({self._kind.__name__}, sender=True)"
+                f"{self._kind.__name__} carries no senders here: declare @na.on({self._kind.__name__}, sender=True)"
             )
         return self._senders
 

@@ -17,7 +17,7 @@ from novel_actors.errors import ModelError
 from novel_actors.simulation.agent import Agent, AgentCodec, AgentType
 from novel_actors.simulation.batch import EntryCodec
 from novel_actors.simulation.collect import Collector
-from novel_actors.simulation.fields import INT64_MAX, coerce_column
+from novel_actors.simulation.fields import INT64_MAX, Field, coerce_column, initial, is_text
 from novel_actors.simulation.ids import KIND_SHIFT, KINDS_MAX, SERIAL_BITS, SERIAL_MASK
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.population import Population, PopulationType
@@ -30,7 +30,7 @@ OnError = Literal["fail", "isolate"]
 
 @dataclasses.dataclass(slots=True)
 class Addition:
-    """One call of `Simulation.add`: how many agents, their first values, and the partitions that they are spread over."""
+    """One call of `Simulation.add`: how many agents, their first values, and the partitions they are spread over."""
 
     count: int
     values: Mapping[str, object]
@@ -75,7 +75,7 @@ class KindModel:
         return sum(addition.count for addition in self.additions)
 
     def first_columns(self, partition: int, streams: Callable[[], np.random.Generator]) -> tuple[int, dict[str, Any]]:
-        """Return how many agents begin in a partition and their fields as columns (arrays, or lists for text and objects).
+        """Return how many agents begin in a partition, and their fields as columns: arrays, or lists of text.
 
         Args:
             partition: The partition.
@@ -93,18 +93,20 @@ class KindModel:
                 if callable(value):
                     rng = streams() if rng is None else rng
                     value = value(np.arange(low, high), rng)
-                elif is_per_agent(field.shape, value, addition.count):
+                elif is_typed(field) and is_per_agent(field.shape, value):
                     value = cast("Sequence[object]", value)[low:high]
+                elif not is_typed(field) and isinstance(value, list) and len(value) == addition.count:
+                    value = value[low:high]
                 columns[field.name] = (
                     coerce_column(self.name, field, value, high - low)
-                    if field.dtype is not None or field.type in (str, bytes)
+                    if is_typed(field)
                     else one_each(value, high - low)
                 )
             counts.append(high - low)
             pieces.append(columns)
         joined: dict[str, Any] = {}
         for field in self.cls.fields:
-            parts = [columns[field.name] for columns in pieces]
+            parts: list[Any] = [columns[field.name] for columns in pieces]
             if field.dtype is not None:
                 joined[field.name] = np.concatenate(parts) if parts else np.zeros((0, *field.shape), field.dtype)
             else:
@@ -125,17 +127,26 @@ class KindModel:
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
 
-def is_per_agent(shape: tuple[int, ...], value: object, count: int) -> bool:
-    """Tell whether a first value is one for each of `count` agents, rather than one for all."""
-    if isinstance(value, np.ndarray):
-        return value.ndim == len(shape) + 1
-    return isinstance(value, (list, tuple)) and len(value) == count and not shape
+def check_first_values(owner: str, field: Field, value: object, count: int) -> None:
+    """Raise `StateError` when values given to `sim.add` do not fit the field; those of functions are checked later."""
+    if callable(value) or not is_typed(field):
+        return
+    whole = is_per_agent(field.shape, value)
+    coerce_column(owner, field, value, count if whole else 1)
+
+
+def is_per_agent(shape: tuple[int, ...], value: object) -> bool:
+    """Tell whether the first value of a typed field is one for each agent, rather than one for all."""
+    return np.ndim(value) == len(shape) + 1  # type: ignore[arg-type]
+
+
+def is_typed(field: Field) -> bool:
+    """Tell whether a field is a number, text or a fixed array, rather than a container."""
+    return field.dtype is not None or is_text(field)
 
 
 def one_each(value: object, count: int) -> list[object]:
-    """Return `count` values of a field that is no scalar: a list of that length is taken as it is, else copies are made."""
-    from novel_actors.simulation.fields import initial
-
+    """Return `count` values of a container field: those of a list of that length, or copies of one value."""
     if isinstance(value, list) and len(value) == count:
         return [initial(item) for item in value]
     return [initial(value) for _ in range(count)]

@@ -1,7 +1,7 @@
 """A partition: a fixed part of the agents, the unit of order, placement, checkpoint and recovery.
 
-Its objects live in groups, one per kind; its rows of populations lie in the shard's tables. Within a partition a tick is
-sequential: rowwise handlers, then each kind's messages in the order of kinds, then each kind's steps. What was sent
+Its objects live in groups, one per kind; its rows of populations lie in the shard's tables. Within a partition a tick
+is sequential: rowwise handlers, then each kind's messages in the order of kinds, then each kind's steps. What was sent
 stays in the partition's outbox until it is due, so a checkpoint of a partition is complete without any inbox.
 """
 

@@ -1,7 +1,7 @@
 """Agents written as columns, and the table that holds the columns of one population on one shard.
 
 All partitions of a population on a shard lie one behind the other in one array per column, each with some room to grow.
-The object on which a step or handler runs is a window on one partition; a rowwise handler runs on a window over them all.
+The object on which a step or handler runs is a window on one partition; a rowwise handler runs on one over them all.
 Rows of a partition are in order of age, so the ids of the table ascend.
 """
 
@@ -30,6 +30,7 @@ class PopulationType(type):
     _handlers: dict[type[Record], Handler]
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> PopulationType:
+        """Make the class."""
         namespace.setdefault("__slots__", ())
         if "__init__" in namespace and bases:
             raise ModelError(f"{name} defines __init__: give initial values as defaults or to sim.add instead")
@@ -209,7 +210,7 @@ class Table:
         return rows_of_live[at] if len(live) else at, None if alive.all() else alive
 
     def rows_of_peers(self, peers: PeerIds) -> Ids | None:
-        """Return the table's row of each drawn peer, when all partitions are here and their slots are rows, else None."""
+        """Return the table's row of each drawn peer; None unless all partitions are here and slots are rows."""
         if self.serials or peers.serials is not None or len(self.partitions) != len(self.counts):
             return None
         if self._stride == peers.stride:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from novel_actors.simulation.simulation import Simulation
+
 EVENT_PREFIX = "event."
 """Tables of events are called by this and the name of the class; every other table is a frame."""
 
@@ -78,6 +80,21 @@ class Result:
         self._log = log
         self._state = state
         self._statistics = statistics
+
+    @classmethod
+    def load(cls, path: str | Path, *, simulation: Simulation | None = None) -> Result:
+        """Return what a saved run has computed so far; the folder is only read.
+
+        Args:
+            path: The run folder.
+            simulation: The model, where it cannot be made from the folder: see `na.resume`.
+
+        Raises:
+            RunFolderError: No run, a damaged one, or a model that does not fit it.
+        """
+        from novel_actors.simulation.run import load_result
+
+        return load_result(Path(path), simulation)
 
     @property
     def digest(self) -> str:

@@ -24,6 +24,7 @@ from novel_actors.runtime.local import LocalRuntime
 from novel_actors.runtime.runtime import Runtime
 from novel_actors.simulation.checkpoint import CheckpointStore, last_before
 from novel_actors.simulation.coordinator import Coordinator, RunStatistics
+from novel_actors.simulation.fields import is_whole
 from novel_actors.simulation.ids import KIND_SHIFT, SERIAL_BITS, partition_of
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
@@ -67,7 +68,7 @@ class SavedAgents:
     def columns(self, kind_name: str) -> dict[str, Any]:
         """See `FinalState`."""
         kind = next(kind for kind in self._model.kinds if kind.name == kind_name)
-        pieces = []
+        pieces: list[dict[str, Any]] = []
         for state in self._states:
             partition, parts = restore_partition(self._model, state, {})
             if kind.is_population:
@@ -142,7 +143,7 @@ class Run:
             RunError: The run is closed or was broken off, or there is no goal and no stop rule.
         """
         self._check_usable()
-        if ticks is not None and (isinstance(ticks, bool) or not isinstance(ticks, (int, np.integer)) or ticks < 0):
+        if ticks is not None and (not is_whole(ticks) or ticks < 0):
             raise RunError(f"advance wants a number of ticks >= 0, got {ticks!r}")
         goal = self._goal(ticks)
         self._interrupted.clear()
@@ -204,7 +205,7 @@ class Run:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt(self) -> None:
-        """Ask the run to stop at the end of the tick that runs; may be called from a signal handler or another thread."""
+        """Ask the run to stop at the end of this tick; may be called from a signal handler or another thread."""
         self._interrupted.set()
 
     def complete(self) -> Result:
@@ -235,7 +236,7 @@ class Run:
         self._check_usable()
         if message.__class__ not in self.model.entries.numbers:
             raise ModelError(f"no agent of this model receives {type(message).__name__}: add a handler with @na.on")
-        if isinstance(agent_id, bool) or not isinstance(agent_id, (int, np.integer)):
+        if not is_whole(agent_id):
             raise RunError(f"inject wants the id of an agent, got {agent_id!r:.80}")
         number = int(agent_id)
         known = 0 <= number >> KIND_SHIFT < len(self.model.kinds) and partition_of(number) < self.model.partitions
@@ -354,9 +355,9 @@ def digest_of(model: Model, states: Sequence[PartitionState], tick: int, chain: 
     return run_digest(tick, [digest_of_blobs(state.encode(model)) for state in states], chain)
 
 
-def check_shards(model: Model, shards: object) -> None:
+def check_shards(model: Model, shards: int) -> None:
     """Raise unless the model has a partition for every shard."""
-    if isinstance(shards, bool) or not isinstance(shards, int) or shards < 1:
+    if not is_whole(shards) or shards < 1:
         raise ModelError(f"a run wants at least 1 shard, got {shards!r}")
     if shards > model.partitions:
         raise TooManyShards(shards, model.partitions)
@@ -377,7 +378,7 @@ def begin(
     """Begin a run at tick 0: see `Simulation.start`."""
     check_shards(model, shards)
     for name, value, least in (("checkpoint_every", checkpoint_every, 1), ("keep_checkpoints", keep_checkpoints, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        if value is not None and (not is_whole(value) or value < least):
             raise ModelError(f"{name} wants a whole number of at least {least}, got {value!r}")
     if checkpoint_every is not None and store is None:
         raise ModelError("checkpoint_every wants a store: give store=PATH")
@@ -481,7 +482,7 @@ def replay(
     runtime: Runtime | None = None,
     progress: bool | None = None,
 ) -> Run:
-    """Return a run as it stood at an earlier tick, computed again from the checkpoint before it and the recorded inputs.
+    """Return a run as it stood at an earlier tick, computed again from a checkpoint and the recorded inputs.
 
     The saved run is only read; the one returned keeps nothing.
 
@@ -556,7 +557,7 @@ def branch(
     is_fork: bool,
 ) -> Run:
     """Return a run that stands where another stood at `tick`: see `replay` and `fork`."""
-    if isinstance(tick, bool) or not isinstance(tick, (int, np.integer)) or tick < 0:
+    if not is_whole(tick) or tick < 0:
         raise RunFolderError(f"a tick to return to is a number >= 0, got {tick!r}")
     manifest, model = open_folder(folder, simulation)
     check_shards(model, shards)
@@ -593,6 +594,31 @@ def branch(
     finally:
         source.close()
     return Run(forked, coordinator, home, fresh, store, progress)
+
+
+def load_result(folder: Path, simulation: Simulation | None) -> Result:
+    """Return the result of a run folder as of its last checkpoint: see `Result.load`."""
+    manifest, model = open_folder(folder, simulation)
+    source = CheckpointStore(LmdbStore.open(folder / STORE, readonly=True), model, manifest.keep_checkpoints)
+    try:
+        tick = last_before(source.ticks, NEVER)
+        states, standing = source.read(tick)
+        saved = source.manifest(tick)
+        log = RecordLog.fork(folder, saved.log, None, RecordSettings())
+    finally:
+        source.close()
+    return Result(
+        run_id=manifest.id,
+        seed=model.seed,
+        tick=tick,
+        reason=manifest.reason or saved.reason or manifest.state,
+        digest=lambda: digest_of(model, states, tick, standing.collected_chain),
+        log=log,
+        state=SavedAgents(model, states),
+        statistics=None,
+        path=folder,
+        seconds=manifest.seconds or 0.0,
+    )
 
 
 def standing_until(standing: Standing, tick: int) -> Standing:

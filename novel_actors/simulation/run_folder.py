@@ -109,9 +109,11 @@ def describe_model(model: Model) -> dict[str, Any]:
         reducers = collector.reducers
         if not isinstance(collector.value, str):
             code.append(f"the value of collect {collector.name!r}")
-        for reducer in reducers or ():
-            if not is_data(reducer.name) and not reducer.source.name.startswith("histogram"):
-                code.append(f"reducer {reducer.name!r} of collect {collector.name!r}")
+        code += [
+            f"reducer {reducer.name!r} of collect {collector.name!r}"
+            for reducer in reducers or ()
+            if not is_data(reducer.name) and not reducer.source.name.startswith("histogram")
+        ]
         collectors.append(
             {
                 "name": collector.name,

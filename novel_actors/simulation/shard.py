@@ -325,16 +325,15 @@ class Shard:
         inbox = Inbox(self.model, self.partitions.values(), self.tables)
         for to, message in self._inputs.get(tick, ()):
             if to >> SERIAL_BITS in inbox.boxes or self._is_here(to):
-                senders = [NOBODY] if self.model.sender_messages else None
-                inbox.add(Run([to], [message], senders))
+                inbox.add(Run([to], [message], [NOBODY] if self.model.sender_messages else None))
         for _, entries in self._mail:
             for entry in entries:
                 inbox.add(entry)
         inbox.close()
-        for kind, message in inbox.mail:
-            if message not in self.model.kinds[kind].cls._handlers and self.model.on_error == "fail":
+        for kind, sort in inbox.mail:
+            if sort not in self.model.kinds[kind].cls._handlers and self.model.on_error == "fail":
                 found = self.model.kinds[kind]
-                raise agent_error(found, NOBODY, -1, tick, unhandled_rows(found, message))
+                raise agent_error(found, NOBODY, -1, tick, unhandled_rows(found, sort))
         return inbox
 
     def _is_here(self, agent: int) -> bool:
@@ -377,8 +376,8 @@ class Shard:
         for name, column in after.items():
             if column.tobytes() != table.columns[name].tobytes():
                 raise ModelError(
-                    f"{table.kind.__name__}.{handler.function.__name__} is not rowwise: run over all partitions at once "
-                    f"it leaves another {name} at tick {tick} than run on each; declare it without rowwise"
+                    f"{table.kind.__name__}.{handler.function.__name__} is not rowwise: run over all partitions "
+                    f"at once it leaves another {name} at tick {tick} than run on each; declare it without rowwise"
                 )
 
     def _act_async(self, tick: int, inbox: Inbox) -> dict[int, list[Outcome]]:

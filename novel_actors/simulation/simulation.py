@@ -13,13 +13,21 @@ from novel_actors.config import (
     AsyncSettings,
 )
 from novel_actors.core.random_streams import RandomStreams
-from novel_actors.errors import ModelError, StateError
+from novel_actors.errors import ModelError
 from novel_actors.simulation.agent import AgentType
 from novel_actors.simulation.collect import Collector, make_collector
 from novel_actors.simulation.events import EVENT_TABLE
-from novel_actors.simulation.fields import REQUIRED
+from novel_actors.simulation.fields import REQUIRED, is_whole
 from novel_actors.simulation.ids import PARTITIONS_MAX
-from novel_actors.simulation.model import Addition, KindModel, Model, OnError, SpaceModel, check_kind_count
+from novel_actors.simulation.model import (
+    Addition,
+    KindModel,
+    Model,
+    OnError,
+    SpaceModel,
+    check_first_values,
+    check_kind_count,
+)
 from novel_actors.simulation.population import PopulationType
 from novel_actors.simulation.spaces.network import Network
 
@@ -45,9 +53,7 @@ class Simulation:
 
     def __init__(self, seed: int = 0, *, partitions: int | None = None) -> None:
         RandomStreams(seed)
-        if partitions is not None and (
-            isinstance(partitions, bool) or not isinstance(partitions, int) or not 1 <= partitions <= PARTITIONS_MAX
-        ):
+        if partitions is not None and not (is_whole(partitions) and 1 <= partitions <= PARTITIONS_MAX):
             raise ModelError(f"a simulation wants 1 to {PARTITIONS_MAX} partitions, got {partitions!r}")
         self.seed = int(seed)
         self.partitions = partitions
@@ -82,29 +88,21 @@ class Simulation:
         """
         if not isinstance(kind, (AgentType, PopulationType)):
             raise ModelError(f"add wants an Agent or Population class, got {kind!r}")
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if not is_whole(count) or count < 0:
             raise ModelError(f"add {kind.__name__} wants a count >= 0, got {count!r}")
         known = {field.name: field for field in kind.fields}
         for name, value in fields.items():
             if name not in known:
                 raise ModelError(f"{kind.__name__} has no field {name!r}; it has {', '.join(known) or 'none'}")
-            length = len(cast("Sequence[object]", value)) if isinstance(value, (list, tuple)) else None
-            if hasattr(value, "shape") and len(value.shape) == len(known[name].shape) + 1:
-                length = value.shape[0]
-            if length is not None and length != count and not known[name].shape and known[name].dtype is not None:
-                raise StateError(f"{kind.__name__}.{name} wants one value or {count}, got {length}")
+            check_first_values(kind.__name__, known[name], value, count)
         for name, field in known.items():
             if field.default is REQUIRED and name not in fields and count:
                 raise ModelError(f"{kind.__name__}.{name} has no default: give {name}= to add")
-        if dedicated is not None:
-            if not dedicated or any(not isinstance(v, (int, float)) or v < 0 for v in dedicated.values()):
-                raise ModelError(f"dedicated wants resources such as {{'num_cpus': 1}}, got {dedicated!r}")
+        if dedicated is not None and (not dedicated or any(not amount >= 0 for amount in dedicated.values())):
+            raise ModelError(f"dedicated wants resources such as {{'num_cpus': 1}}, got {dedicated!r}")
         addition = Addition(count, dict(fields), None if dedicated is None else dict(dedicated))
         self._kinds.setdefault(kind, []).append(addition)
         check_kind_count(len(self._kinds))
-        KindModel(cast("Any", kind), 0, [Addition(min(count, 1), probe(fields, known), None, 0, 1)]).first_columns(
-            0, lambda: RandomStreams(0).partition(0, 0)
-        )
 
     def add_space(self, name: str, network: Network, of: type) -> None:
         """Put the agents of a class on the nodes of a network: node i is the i-th that was added.
@@ -202,7 +200,7 @@ class Simulation:
             store: A new folder for checkpoints, inputs and tables; None keeps nothing beyond this process.
             checkpoint_every: Ticks between checkpoints; None makes one at the beginning and one at the end.
             keep_checkpoints: How many are kept, beside that of tick 0.
-            on_error: What an exception in an agent does: `fail` ends the run at a whole tick, `isolate` parks the agent.
+            on_error: What an agent's exception does: `fail` ends the run at a whole tick, `isolate` parks the agent.
             check_rowwise: Run rowwise handlers both ways and compare.
             progress: Show a progress bar; None shows one where somebody looks.
             async_settings: Bounds of async agents.
@@ -285,25 +283,3 @@ def place_space(name: str, network: Network, kind: KindModel) -> SpaceModel:
     ids = kind.first_ids()
     ascending = bool((np.diff(ids) > 0).all())
     return SpaceModel(name, network, kind.number, ids, None if ascending else np.argsort(ids, kind="stable"))
-
-
-def probe(fields: Mapping[str, object], known: Mapping[str, Any]) -> dict[str, object]:
-    """Return the first agent's values, so that `add` can check the types of all without making them all."""
-    first: dict[str, object] = {}
-    for name, value in fields.items():
-        if callable(value):
-            continue
-        whole = hasattr(value, "shape") and len(value.shape) == len(known[name].shape) + 1
-        if whole or (isinstance(value, (list, tuple)) and known[name].dtype is not None and not known[name].shape):
-            first[name] = cast("Sequence[object]", value)[:1]
-        else:
-            first[name] = value
-    for name, field in known.items():
-        if field.default is REQUIRED and name not in first:
-            first[name] = placeholder(field.type)
-    return first
-
-
-def placeholder(kind: Any) -> Any:
-    """Return some value of a required field's type, where the real ones come from a function."""
-    return kind() if kind in (int, float, bool, str, bytes) else None

@@ -1,7 +1,7 @@
 """`Tick`: the object through which an agent acts.
 
-One tick object serves all partitions of a shard, one after the other; it gathers what the acting partition sends, spawns,
-removes and emits. An async agent gets one of its own, whose effects are added in the order of ids.
+One tick object serves all partitions of a shard, one after the other; it gathers what the acting partition sends,
+spawns, removes and emits. An async agent gets one of its own, whose effects are added in the order of ids.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from novel_actors.errors import ModelError, StateError
 from novel_actors.simulation.agent import Agent, AgentType
 from novel_actors.simulation.batch import Batch, Broadcast, ColumnData, Entry, Run, make_columns
 from novel_actors.simulation.census import Census
+from novel_actors.simulation.fields import is_whole
 from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS, AgentId
 from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import Record, is_message
@@ -156,7 +157,7 @@ class Tick:
         return self._peers
 
     def random_peer(self, kind: type) -> AgentId:
-        """Return the id of an agent of `kind`, drawn uniformly from all that lived as the tick began; it may be oneself.
+        """Return the id of an agent of `kind`, drawn uniformly from all that lived as the tick began, oneself included.
 
         Raises:
             StateError: None of the kind lives.
@@ -256,8 +257,8 @@ class Tick:
         record = cast("type[Record]", message)
         count = len(targets)
         made = self._columns(record, columns, count)
-        if senders is not None and np.ndim(senders) and len(senders) != count:  # type: ignore[arg-type]
-            raise StateError(f"send_many got {len(senders)} senders for {count} targets")  # type: ignore[arg-type]
+        if senders is not None and np.ndim(senders) and len(senders) != count:
+            raise StateError(f"send_many got {len(senders)} senders for {count} targets")
         origin = None
         if record in self._model.sender_messages:
             if senders is None:
@@ -352,7 +353,7 @@ class Tick:
             (count,) ids, which may be sent to at once.
         """
         number = self._model.number_of(kind)
-        if (count.__class__ is not int and not isinstance(count, np.integer)) or count < 0:
+        if not is_whole(count) or count < 0:
             raise StateError(f"spawn wants a count >= 0, got {count!r}")
         count = int(count)
         if isinstance(kind, AgentType):
@@ -386,7 +387,7 @@ class Tick:
 
     def sleep(self, ticks: int) -> None:
         """Do not step before `ticks` ticks have passed (1: the next tick, as usual); messages still arrive."""
-        if (ticks.__class__ is not int and not isinstance(ticks, np.integer)) or ticks < 1:
+        if not is_whole(ticks) or ticks < 1:
             raise StateError(f"sleep wants a whole number of ticks, at least 1, got {ticks!r}")
         if self._agent is not None:
             self._effects.sleeps[self._agent.id] = int(ticks)

@@ -79,6 +79,7 @@ class Turn:
         tick, agents, gone = self.tick, group.agents, self.gone(group)
         handlers: Mapping[type[Record], Callable[..., Any]] = group.functions
         agent: Agent | None = None
+        message: Record = box[0][1]
         try:
             if len(box[0]) == 2:
                 for to, message in box:  # type: ignore[misc]
@@ -225,7 +226,7 @@ class IsolatedTurn(Turn):
                 function(agent, self.tick)
             else:
                 function(agent, message, self.tick)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an agent may raise anything; it is parked and an event says so
             self.fail(group, agent, self._saved[agent.id], AgentFailed(kind=group.kind.name, cause=line_of(error)))
         self.tick._agent = None
 
