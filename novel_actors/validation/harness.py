@@ -205,6 +205,8 @@ def measure(workload: Workload, settings: BenchSettings, advance: Callable[[str]
         for arm in workload.arms:
             if arm.name not in failures:
                 gc.collect()
+                # What other arms have imported is no garbage of this one: its collections need not walk through it.
+                gc.freeze()
                 try:
                     measurement = arm.measure()
                 except Exception:  # noqa: BLE001 - foreign code may raise anything; the other arms still have a story to tell
@@ -212,6 +214,8 @@ def measure(workload: Workload, settings: BenchSettings, advance: Callable[[str]
                 else:
                     if number >= settings.warmups:
                         taken[arm.name].append(measurement)
+                finally:
+                    gc.unfreeze()
             advance(arm.name)
     whole = {name: measurements for name, measurements in taken.items() if name not in failures}
     return WorkloadReport(
