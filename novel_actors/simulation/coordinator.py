@@ -82,6 +82,10 @@ class Coordinator:
         every: Ticks between checkpoints; None makes none but the first and the last.
         async_settings: Bounds of async agents.
         settings: Bounds of the coordinator.
+
+    Attributes:
+        tick: The last whole tick.
+        is_whole: Whether all shards stand at it; not so when something broke off their advance.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Coordinator:
         self.async_settings = async_settings or AsyncSettings()
         self.settings = settings or CoordinatorSettings()
         self.tick = 0
+        self.is_whole = True
         self.reason: str | None = None
         self.agents = 0
         self.messages_total = 0
@@ -271,6 +276,7 @@ class Coordinator:
             self._stretch = max(1, self._stretch // 2)
 
     async def _advance_shards(self, to_tick: int) -> None:
+        self.is_whole = False
         told = await self.runtime.gather(
             *(
                 shard.call(Shard.advance, to_tick, self.runtime.exchange(number))
@@ -278,6 +284,7 @@ class Coordinator:
             )
         )
         self._take_progress(told)
+        self.is_whole = True
 
     def _take_progress(self, told: Sequence[Progress]) -> None:
         first = told[0]

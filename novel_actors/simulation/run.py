@@ -146,7 +146,6 @@ class Run:
         if ticks is not None and (not is_whole(ticks) or ticks < 0):
             raise RunError(f"advance wants a number of ticks >= 0, got {ticks!r}")
         goal = self._goal(ticks)
-        self._interrupted.clear()
         if self._coordinator.reason == "interrupted":
             self._coordinator.reason = None
         bar = ProgressBar(None if goal == NEVER else goal, self._progress)
@@ -154,12 +153,13 @@ class Run:
             with self._stop_on_sigint():
                 self._runtime.run(self._coordinator.advance(goal, self._interrupted.is_set, lambda: self._show(bar)))
         except NovelActorsError:
-            self._is_broken = self._coordinator.checkpoints is None
+            self._is_broken = not self._coordinator.is_whole
             raise
         except BaseException:
             self._is_broken = True
             raise
         finally:
+            self._interrupted.clear()
             bar.close()
 
     def _goal(self, ticks: int | None) -> int:
