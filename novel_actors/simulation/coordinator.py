@@ -120,6 +120,7 @@ class Coordinator:
         self._checkpoint_wait_s = 0.0
         self._recoveries_total = 0
         self._recoveries_here = 0
+        self._furthest_tick = -1
         self._stretch = 1
 
     # Beginning and end ------------------------------------------------------------------------------------------
@@ -165,6 +166,7 @@ class Coordinator:
         assert self._origin is not None
         states, standing = self._origin
         await self._distribute(states, standing)
+        await self._tell_remembered()
         self.log.cut(standing.tick)
         self.tick, self.reason = standing.tick, None
         await self._advance_shards(standing.tick)
@@ -198,11 +200,7 @@ class Coordinator:
 
     async def _populate(self) -> None:
         await self.runtime.gather(*(shard.call(Shard.populate, self._table) for shard in self._shards.values()))
-        inputs: dict[int, list[tuple[int, Record]]] = {}
-        for tick, agent, message in self._inputs:
-            inputs.setdefault(tick, []).append((agent, message))
-        for tick, items in inputs.items():
-            await self._tell_inputs(tick, items)
+        await self._tell_remembered()
         self.log.cut(-1)
         self.tick, self.reason = 0, None
         await self._advance_shards(0)
@@ -294,7 +292,8 @@ class Coordinator:
         rows.sort(key=lambda row: row[:2])
         for tick, _, table, columns in rows:
             self.log.append(table, tick, columns)
-        if first.tick > self.tick:
+        if first.tick > self._furthest_tick:
+            self._furthest_tick = first.tick
             self._recoveries_here = 0
         self.tick, self.agents = first.tick, first.agents
         self.messages_total = sum(progress.messages_total for progress in told)
@@ -335,14 +334,29 @@ class Coordinator:
     # Faults and change ------------------------------------------------------------------------------------------
 
     async def _recover(self) -> None:
-        """Replace dead shards (by the survivors, if there are any) and return to the last checkpoint that counts."""
+        """Replace dead shards (by the survivors, if there are any) and return to the last checkpoint that counts.
+
+        Raises:
+            RunError: Shards die again and again at the same place, or while they are replaced.
+        """
+        while True:
+            self._count_recovery()
+            try:
+                await self._replace_dead()
+                return
+            except ActorDiedError:
+                continue
+
+    def _count_recovery(self) -> None:
         self._recoveries_total += 1
         self._recoveries_here += 1
         if self._recoveries_here > self.settings.recoveries_max:
             raise RunError(
-                f"shards died {self._recoveries_here} times after tick {self.tick} without getting on; "
-                "what was saved can be resumed"
+                f"shards died {self._recoveries_here} times after tick {self._furthest_tick} without getting on; "
+                "see why they end, then resume what was saved, if there is a store"
             )
+
+    async def _replace_dead(self) -> None:
         alive = []
         for number, shard in list(self._shards.items()):
             try:
@@ -397,6 +411,14 @@ class Coordinator:
             self._inputs.append((tick, agent, message))
         await self._tell_inputs(tick, [(agent, message)])
         return tick
+
+    async def _tell_remembered(self) -> None:
+        """Tell new shards what was injected since the run began, where no store remembers it."""
+        inputs: dict[int, list[tuple[int, Record]]] = {}
+        for tick, agent, message in self._inputs:
+            inputs.setdefault(tick, []).append((agent, message))
+        for tick, items in inputs.items():
+            await self._tell_inputs(tick, items)
 
     async def _tell_inputs(self, tick: int, items: Sequence[tuple[int, Record]]) -> None:
         await self.runtime.gather(*(shard.call(Shard.inject, tick, items) for shard in self._shards.values()))
