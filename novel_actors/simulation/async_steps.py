@@ -257,7 +257,7 @@ class AsyncSteps:
         if self._loop is None or self._thread is None:
             return
         loop, self._loop = self._loop, None
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, TimeoutError):
             asyncio.run_coroutine_threadsafe(cancel_all(), loop).result(timeout=self._settings.close_s_max)
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join(timeout=self._settings.close_s_max)

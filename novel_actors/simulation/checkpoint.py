@@ -67,17 +67,24 @@ class CheckpointStore:
     """The checkpoints and inputs of one run in one store.
 
     Writing goes on in a thread of its own, one checkpoint at a time.
+
+    Raises:
+        RecordError: A manifest is damaged or of another version; the store is closed.
     """
 
     def __init__(self, store: Store, model: Model, keep: int) -> None:
         self.store, self.model, self.keep = store, model, keep
         self.durability: Durability = "durable" if store.durable else "queued"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="novel-actors-checkpoint")
-        self._manifests = {
-            m.tick: m for m in (self._manifest(v) for _, v in store.scan(MANIFEST, prefix_end(MANIFEST)))
-        }
-        self._known = live_blobs(self._manifests.values())
-        self._inputs_total = sum(1 for _ in store.scan(INPUT, prefix_end(INPUT)))
+        try:
+            self._manifests = {
+                m.tick: m for m in (self._manifest(v) for _, v in store.scan(MANIFEST, prefix_end(MANIFEST)))
+            }
+            self._known = live_blobs(self._manifests.values())
+            self._inputs_total = sum(1 for _ in store.scan(INPUT, prefix_end(INPUT)))
+        except BaseException:
+            self.close()
+            raise
         self.written_bytes_total = 0
         self.skipped_bytes_total = 0
 

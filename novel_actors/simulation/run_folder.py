@@ -6,6 +6,7 @@ temporary name, synced and renamed, so it is always whole.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -185,8 +186,12 @@ def write_manifest(path: Path, manifest: RunManifest) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunFolderError(f"{path / MANIFEST} cannot be written: {error.strerror or error}") from error
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"{path / MANIFEST} cannot be written: {error.strerror or error}; "
+            "make room or get the rights, then resume the run"
+        ) from error
 
 
 def read_manifest(path: Path) -> RunManifest:
@@ -198,7 +203,7 @@ def read_manifest(path: Path) -> RunManifest:
     try:
         raw = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
-        raise RunFolderError(f"{path} is no run folder: it has no {MANIFEST}") from None
+        raise RunFolderError(f"{path} is no run folder: it has no {MANIFEST}; name the folder of a run") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path / MANIFEST} cannot be read: {error}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
