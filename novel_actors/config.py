@@ -173,3 +173,18 @@ PARTITIONS_DEFAULT_MIN: Final = 4
 PARTITIONS_DEFAULT_MAX: Final = 64
 AGENTS_PER_PARTITION: Final = 32768
 """A simulation that names no number of partitions is cut so that each has about so many agents, within the bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSettings:
+    """When Python's garbage collector looks for cycles while ticks run (see `gc.set_threshold`).
+
+    Attributes:
+        young_objects: Objects made and not freed before the youngest generation is searched.
+        middle_rounds: Searches of the youngest before the middle one is.
+        old_rounds: Searches of the middle before the oldest is.
+    """
+
+    young_objects: Annotated[int, Ge(700), Le(1 << 30)] = 50_000
+    middle_rounds: Annotated[int, Ge(1), Le(1 << 20)] = 20
+    old_rounds: Annotated[int, Ge(1), Le(1 << 20)] = 50

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from novel_actors.core.random_streams import draw_below
+from novel_actors.core.random_streams import draw_below, draw_few_below
 from novel_actors.errors import StateError
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
 from novel_actors.simulation.lazy_ids import PeerIds
 
 Ids = NDArray[np.int64]
+FEW = 100
 
 
 class KindCensus:
@@ -54,6 +55,7 @@ class KindCensus:
     def _changed(self) -> None:
         self.total = int(self.counts.sum())
         self._largest = int(self.counts.max())
+        self._counts_list: list[int] = self.counts.tolist()
         self._flat = None
 
     def draw(self, rng: np.random.Generator, count: int) -> PeerIds:
@@ -82,6 +84,22 @@ class KindCensus:
             partitions = np.searchsorted(ends, numbers, "right")
             drawn = numbers - (ends - counts)[partitions] + partitions * stride
         return PeerIds(drawn, stride, self.kind << KIND_SHIFT, self._all_serials() if self.serials else None)
+
+    def draw_list(self, rng: np.random.Generator, count: int) -> list[int]:
+        """Return what `draw` would as a list of ids."""
+        stride = self._largest
+        places = self.partitions * stride
+        if count > FEW or self.serials or 2 * self.total < places:
+            return self.draw(rng, count).array.tolist()
+        first, counts = self.kind << KIND_SHIFT, self._counts_list
+        drawn = draw_few_below(rng, places, count)
+        if self.total != places:
+            missed = [at for at, place in enumerate(drawn) if place % stride >= counts[place // stride]]
+            while missed:
+                for at, place in zip(missed, draw_few_below(rng, places, len(missed)), strict=True):
+                    drawn[at] = place
+                missed = [at for at in missed if drawn[at] % stride >= counts[drawn[at] // stride]]
+        return [first + (place // stride << SERIAL_BITS) + place % stride for place in drawn]
 
     def _all_serials(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._flat is None:

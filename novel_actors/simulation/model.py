@@ -48,26 +48,27 @@ class Addition:
 
 @dataclasses.dataclass(slots=True)
 class KindModel:
-    """One kind of a model: its class, its number, and what was added."""
+    """One kind of a model: its class, its number, and what was added.
+
+    Attributes:
+        is_population: Whether the agents are columns.
+        is_async: Whether they are objects with coroutine methods.
+    """
 
     cls: Kind
     number: int
     additions: list[Addition]
+    is_population: bool = dataclasses.field(init=False)
+    is_async: bool = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_population = isinstance(self.cls, PopulationType)
+        self.is_async = isinstance(self.cls, AgentType) and self.cls.is_async
 
     @property
     def name(self) -> str:
         """The class name."""
         return self.cls.__name__
-
-    @property
-    def is_population(self) -> bool:
-        """Tell whether the agents are columns."""
-        return isinstance(self.cls, PopulationType)
-
-    @property
-    def is_async(self) -> bool:
-        """Tell whether the agents are objects with coroutine methods."""
-        return isinstance(self.cls, AgentType) and self.cls.is_async
 
     @property
     def count(self) -> int:

@@ -161,6 +161,8 @@ class Partition:
         """Make a tick's effects the partition's state; return kind number -> (spawned, removed serials)."""
         changes: dict[int, list[Any]] = {}
         for kind, gone in effects.removed.items():
+            if not gone:
+                continue
             changes[kind] = [0, np.array(sorted(self.groups[kind].remove(gone)), np.int64)]
         for kind, rows in effects.removed_rows.items():
             changes[kind] = [0, self.tables[kind].remove(self.number, np.concatenate(rows))]

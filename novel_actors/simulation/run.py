@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from novel_actors.config import AsyncSettings, RecordSettings
+from novel_actors.config import AsyncSettings, CollectorSettings, RecordSettings
 from novel_actors.core.clock import SystemClock
 from novel_actors.core.random_streams import RandomStreams
 from novel_actors.errors import ModelError, NovelActorsError, RunError, RunFolderError, TooManyShards
+from novel_actors.memory.collector import seldom_collection
 from novel_actors.runtime.local import LocalRuntime
 from novel_actors.runtime.runtime import Runtime
 from novel_actors.simulation.checkpoint import CheckpointStore, last_before
@@ -150,7 +151,7 @@ class Run:
             self._coordinator.reason = None
         bar = ProgressBar(None if goal == NEVER else goal, self._progress)
         try:
-            with self._stop_on_sigint():
+            with self._stop_on_sigint(), seldom_collection(CollectorSettings()):
                 self._runtime.run(self._coordinator.advance(goal, self._interrupted.is_set, lambda: self._show(bar)))
         except NovelActorsError:
             self._is_broken = not self._coordinator.is_whole

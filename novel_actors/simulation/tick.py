@@ -84,6 +84,7 @@ class Tick:
         "_census",
         "_constants",
         "_effects",
+        "_keeps_senders",
         "_messages",
         "_model",
         "_partition",
@@ -93,6 +94,7 @@ class Tick:
         "_pools",
         "_population",
         "_rng",
+        "_sendable",
         "_senders",
         "_stream",
         "_targets",
@@ -102,6 +104,8 @@ class Tick:
 
     def __init__(self, model: Model, census: Census, streams: RandomStreams) -> None:
         self._model, self._census = model, census
+        self._sendable = model.entries.numbers
+        self._keeps_senders = bool(model.sender_messages) or model.on_error == "isolate"
         self._stream, self._peer_stream = streams.reusable(), streams.reusable()
         self._constants: dict[tuple[Any, ...], tuple[ColumnData, ...]] = {}
         self.number = 0
@@ -119,8 +123,7 @@ class Tick:
         self._pools: dict[type, list[int]] = {}
         self._targets: list[int] = []
         self._messages: list[Record] = []
-        keeps_senders = bool(self._model.sender_messages) or self._model.on_error == "isolate"
-        self._senders: list[int] | None = [] if keeps_senders else None
+        self._senders: list[int] | None = [] if self._keeps_senders else None
 
     def _add(self, effects: Effects) -> None:
         """Add what an async agent of this partition did."""
@@ -165,7 +168,7 @@ class Tick:
         pool = self._pools.get(kind)
         if not pool:
             census = self._census.kinds[self._model.number_of(kind)]
-            pool = self._pools[kind] = census.draw(self._peer_rng(), self._peers_ready).array.tolist()
+            pool = self._pools[kind] = census.draw_list(self._peer_rng(), self._peers_ready)
             pool.reverse()
         return pool.pop()  # type: ignore[return-value]
 
@@ -225,7 +228,7 @@ class Tick:
             ModelError: No agent of the model receives messages of this class.
             StateError: `to` is no id, or the delay is below 1.
         """
-        if message.__class__ not in self._model.entries.numbers:
+        if message.__class__ not in self._sendable:
             self._refuse_message(message.__class__)
         if to.__class__ is not int:
             to = checked_id(to)
