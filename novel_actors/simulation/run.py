@@ -19,7 +19,15 @@ import numpy as np
 from novel_actors.config import AsyncSettings, CollectorSettings, RecordSettings
 from novel_actors.core.clock import SystemClock
 from novel_actors.core.random_streams import RandomStreams
-from novel_actors.errors import ModelError, NovelActorsError, RunError, RunFolderError, TooManyShards
+from novel_actors.errors import (
+    ModelError,
+    NovelActorsError,
+    RecordDamaged,
+    RecordError,
+    RunError,
+    RunFolderError,
+    TooManyShards,
+)
 from novel_actors.memory.collector import seldom_collection
 from novel_actors.runtime.local import LocalRuntime
 from novel_actors.runtime.runtime import Runtime
@@ -36,6 +44,7 @@ from novel_actors.simulation.result import Result, to_frame
 from novel_actors.simulation.run_folder import (
     STORE,
     RunManifest,
+    clear_folder,
     create_folder,
     make_manifest,
     make_model,
@@ -44,6 +53,7 @@ from novel_actors.simulation.run_folder import (
 )
 from novel_actors.simulation.shard import Standing
 from novel_actors.simulation.snapshot import PartitionState, digest_of_blobs, restore_partition, run_digest
+from novel_actors.storage.lmdb_environment import DATA_NAME
 from novel_actors.storage.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
@@ -385,23 +395,22 @@ def begin(
         raise ModelError("checkpoint_every wants a store: give store=PATH")
     run_id = new_run_id() if store is None else store.resolve().name
     manifest = make_manifest(run_id, model, source, checkpoint_every, keep_checkpoints)
+    manifest.goal = None if source is None else source.get("ticks")
     checkpoints = None
     if store is not None:
         create_folder(store)
-        write_manifest(store, manifest)
+        # The store first, for its lock: of two runs that begin in one folder, one goes on.
         checkpoints = CheckpointStore(LmdbStore.open(store / STORE), model, keep_checkpoints)
-    return open_run(
-        model,
-        manifest,
-        checkpoints,
-        RecordLog(store, RecordSettings()),
-        store,
-        shards,
-        runtime,
-        progress,
-        async_settings,
-        None,
-    )
+    log = RecordLog(store, RecordSettings())
+    try:
+        if store is not None:
+            write_manifest(store, manifest)
+        return open_run(model, manifest, checkpoints, log, store, shards, runtime, progress, async_settings, None)
+    except Exception:
+        if store is not None and checkpoints is not None:
+            checkpoints.close()
+            clear_folder(store)
+        raise
 
 
 def open_run(
@@ -461,11 +470,19 @@ def resume(
     folder = Path(path)
     manifest, model = open_folder(folder, simulation)
     check_shards(model, shards)
-    checkpoints = CheckpointStore(LmdbStore.open(folder / STORE), model, manifest.keep_checkpoints)
+    checkpoints = open_checkpoints(folder, model, manifest, readonly=False)
     try:
-        tick = last_before(checkpoints.ticks, NEVER)
-        log = RecordLog.from_record(folder, checkpoints.manifest(tick).log, RecordSettings())
+        tick, log = None, RecordLog(folder, RecordSettings())
+        if checkpoints.ticks:
+            tick = checkpoints.ticks[-1]
+            with naming(folder):
+                # Read before anything is changed, so that damage leaves the folder as it was.
+                checkpoints.read(tick)
+                log = RecordLog.from_record(folder, checkpoints.manifest(tick).log, RecordSettings())
+        elif manifest.forked_from is not None or (simulation is None and manifest.source is None):
+            raise RunFolderError(f"{folder} was ended before its first checkpoint: begin it again in another folder")
         manifest.state, manifest.reason, manifest.digest = "running", None, None
+        write_manifest(folder, manifest)
     except BaseException:
         checkpoints.close()
         raise
@@ -546,6 +563,31 @@ def open_folder(folder: Path, simulation: Simulation | None) -> tuple[RunManifes
     return manifest, model
 
 
+def open_checkpoints(folder: Path, model: Model, manifest: RunManifest, *, readonly: bool) -> CheckpointStore:
+    """Return the checkpoints of a run folder.
+
+    Raises:
+        RunFolderError: There is no store, or a record in it is damaged or of another version.
+        StoreError: The store cannot be opened.
+    """
+    if not (folder / STORE / DATA_NAME).is_file():
+        raise RunFolderError(f"{folder} has no {STORE}/{DATA_NAME}, where its checkpoints were: restore a copy")
+    with naming(folder):
+        return CheckpointStore(
+            LmdbStore.open(folder / STORE, readonly=readonly), model, manifest.keep_checkpoints
+        )
+
+
+@contextlib.contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Name the run folder in errors of its records."""
+    try:
+        yield
+    except RecordError as error:
+        hint = "; novel-actors fork goes on from an earlier tick" if isinstance(error, RecordDamaged) else ""
+        raise RunFolderError(f"{folder}: {error}{hint}") from error
+
+
 def branch(
     folder: Path,
     tick: int,
@@ -562,35 +604,43 @@ def branch(
         raise RunFolderError(f"a tick to return to is a number >= 0, got {tick!r}")
     manifest, model = open_folder(folder, simulation)
     check_shards(model, shards)
-    source = CheckpointStore(LmdbStore.open(folder / STORE, readonly=True), model, manifest.keep_checkpoints)
+    source = open_checkpoints(folder, model, manifest, readonly=True)
     home = runtime or LocalRuntime()
-    coordinator = None
+    coordinator, checkpoints, made_folder = None, None, False
     try:
         latest = last_before(source.ticks, NEVER)
         if tick > latest:
             raise RunFolderError(f"{folder} was saved up to tick {latest}, not {tick}: resume it and go on")
         if is_fork and store is not None:
             create_folder(store)
+            made_folder = True
         base = last_before(source.ticks, int(tick))
-        states, standing = source.read(base)
-        log = RecordLog.fork(folder, source.manifest(base).log, store, RecordSettings())
-        coordinator = Coordinator(model, home, None, log, SystemClock())
+        with naming(folder):
+            states, standing = source.read(base)
+            log = RecordLog.fork(folder, source.manifest(base).log, store, RecordSettings())
+        # The run got as far in its time, however long it takes here.
+        timeless = dataclasses.replace(model, stop_wall_time_s=None)
+        coordinator = Coordinator(timeless, home, None, log, SystemClock())
         home.run(coordinator.start_at(shards, states, standing_until(standing, int(tick))))
         home.run(coordinator.advance(int(tick), lambda: False, lambda: None))
         forked = dataclasses.replace(model, seed=model.seed if seed is None else RandomStreams(seed).seed)
         run_id = new_run_id() if store is None else store.resolve().name
         fresh = make_manifest(run_id, forked, manifest.source, None, manifest.keep_checkpoints)
         fresh.forked_from = f"{folder.resolve()} at tick {int(tick)}"
+        coordinator.model = forked
         if is_fork:
-            checkpoints = None
             if store is not None:
                 fresh.checkpoint_every = manifest.checkpoint_every
-                write_manifest(store, fresh)
                 checkpoints = CheckpointStore(LmdbStore.open(store / STORE), forked, manifest.keep_checkpoints)
+                write_manifest(store, fresh)
             home.run(coordinator.become(forked, checkpoints, fresh.checkpoint_every))
-    except BaseException:
+    except BaseException as error:
         if coordinator is not None:
             home.run(coordinator.close())
+        if checkpoints is not None:
+            checkpoints.close()
+        if made_folder and store is not None and isinstance(error, Exception):
+            clear_folder(store)
         raise
     finally:
         source.close()
@@ -600,10 +650,11 @@ def branch(
 def load_result(folder: Path, simulation: Simulation | None) -> Result:
     """Return the result of a run folder as of its last checkpoint: see `Result.load`."""
     manifest, model = open_folder(folder, simulation)
-    source = CheckpointStore(LmdbStore.open(folder / STORE, readonly=True), model, manifest.keep_checkpoints)
+    source = open_checkpoints(folder, model, manifest, readonly=True)
     try:
         tick = last_before(source.ticks, NEVER)
-        states, standing = source.read(tick)
+        with naming(folder):
+            states, standing = source.read(tick)
         saved = source.manifest(tick)
         log = RecordLog.fork(folder, saved.log, None, RecordSettings())
     finally:

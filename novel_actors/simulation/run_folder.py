@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,15 @@ def create_folder(path: Path) -> None:
         raise RunFolderError(f"{path} cannot be a run folder: {error.strerror or error}") from error
 
 
+def clear_folder(path: Path) -> None:
+    """Empty a run folder of a run that could not begin."""
+    for name in (STORE, "tables"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in (MANIFEST, f"{MANIFEST}.new"):
+        with contextlib.suppress(OSError):
+            (path / name).unlink(missing_ok=True)
+
+
 def write_manifest(path: Path, manifest: RunManifest) -> None:
     """Put the manifest into the folder, whole or not at all.
 
@@ -228,6 +238,7 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
     from novel_actors.simulation.scenario import Scenario
     from novel_actors.simulation.simulation import Simulation
 
+    simulation_given = simulation is not None
     if simulation is None and manifest.source is not None:
         simulation = Scenario.from_record(manifest.source).build()
     if simulation is None:
@@ -248,9 +259,27 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
         model: Model = simulation.model(on_error=manifest.on_error)
     except ModelError as error:
         raise RunFolderError(f"{path}: its model cannot be made again: {error}") from error
+    if manifest.source is not None or simulation_given:
+        check_simulation(path, model, manifest)
     model.seed, model.partitions = int(manifest.seed), manifest.partitions
     check_schema(path, msgspec.to_builtins(model.schema()), manifest.schema)
     return model
+
+
+def check_simulation(path: Path, model: Model, manifest: RunManifest) -> None:
+    """Raise `RunFolderError` when a simulation cuts or records otherwise than the saved run."""
+    if model.partitions != manifest.partitions:
+        raise RunFolderError(
+            f"{path} does not fit the model: it was saved with {manifest.partitions} partitions, the simulation makes "
+            f"{model.partitions}: give Simulation(partitions=...) and the agents that it began with"
+        )
+    now, then = (msgspec.to_builtins(found)["collectors"] for found in (describe_model(model), manifest.model))
+    if now != then:
+        names = [", ".join(item["name"] for item in items) or "nothing" for items in (then, now)]
+        raise RunFolderError(
+            f"{path} does not fit the model: it was saved with other collectors ({names[0]}) than the simulation has "
+            f"({names[1]}): collect the same values in the same way"
+        )
 
 
 def check_schema(path: Path, found: list[Any], saved: list[Any]) -> None:
