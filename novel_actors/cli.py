@@ -38,6 +38,7 @@ EXIT_ERROR: Final = 1
 EXIT_AGENT: Final = 3
 EXIT_UNEXPECTED: Final = 70
 RUNS: Final = Path("runs")
+PLOT: Final = "plot.png"
 DEMO_AGENTS: Final = 1_000_000
 
 EXIT_CODES: Final = """\b
@@ -279,7 +280,9 @@ def show(path: RunArgument, as_json: JsonOption = False, debug: DebugOption = Fa
     with _failures(debug=debug, as_json=as_json):
         import novel_actors as na
 
-        _report(na.Result.load(path), as_json=as_json, plot=False)
+        result = na.Result.load(path)
+        unfinished = result.reason in ("running", "interrupted")
+        _report(result, as_json=as_json, plot=False, resume=_resume_command(path) if unfinished else None)
 
 
 @app.command(epilog=_epilog("models", "models --json"))
@@ -382,20 +385,20 @@ def _drive(run: Run, ticks: int | None, *, as_json: bool = False) -> None:
             run.close()
         except (KeyboardInterrupt, NovelActorsError, OSError, MemoryError) as error:
             if run.path is not None:
-                error.add_note(f"go on from its last checkpoint with: {_resume_hint(run)}")
+                error.add_note(f"go on from its last checkpoint with: {_resume_command(run.path)}")
             if isinstance(error, KeyboardInterrupt):
                 _tell(error, "broken off in the middle of a tick", as_json=as_json)
                 raise SystemExit(128 + signals.number) from None
             raise
     interrupted = result.reason == "interrupted"
-    _report(result, as_json=as_json, plot=not interrupted, resume=_resume_hint(run) if interrupted else None)
+    _report(result, as_json=as_json, plot=not interrupted, resume=_resume_command(run.path) if interrupted else None)
     if interrupted:
         raise SystemExit(128 + signals.number)
 
 
-def _resume_hint(run: Run) -> str | None:
+def _resume_command(path: Path | None) -> str | None:
     """Return the command that goes on with a run; None without a store. The state at its start is always saved."""
-    return None if run.path is None else f"novel-actors resume {shlex.quote(str(run.path))}"
+    return None if path is None else f"novel-actors resume {shlex.quote(str(path))}"
 
 
 class _Signals:
@@ -438,7 +441,7 @@ class _Signals:
 def _report(result: Result, *, as_json: bool, plot: bool = True, resume: str | None = None) -> None:
     summary = _summary(result)
     if plot and result.path is not None:
-        summary["plot"] = _save_plot(result, result.path / "plot.png", quiet=as_json)
+        summary["plot"] = _save_plot(result, result.path / PLOT, quiet=as_json)
     if as_json:
         summary["resume"] = resume
         typer.echo(json.dumps(summary, allow_nan=False))
@@ -448,7 +451,8 @@ def _report(result: Result, *, as_json: bool, plot: bool = True, resume: str | N
 
     table = Table(show_header=False)
     for key in ("digest", "seed", "tick", "reason", "agents", "messages", "ticks_per_s"):
-        table.add_row(key, _shown(summary[key]))
+        if summary[key] is not None:
+            table.add_row(key, _shown(summary[key]))
     for name, row in summary["last"].items():
         table.add_row(name, "  ".join(f"{key} {_shown(value)}" for key, value in row.items()))
     Console().print(table)
@@ -456,12 +460,13 @@ def _report(result: Result, *, as_json: bool, plot: bool = True, resume: str | N
         if summary[key] is not None:
             typer.echo(f"{key}: {summary[key]}")
     if resume is not None:
-        typer.echo(f"interrupted after tick {result.tick}; go on with: {resume}", err=True)
+        typer.echo(f"{result.reason} at tick {result.tick}; go on with: {resume}", err=True)
 
 
 def _summary(result: Result) -> dict[str, Any]:
     """Return what is told of a run, in values that JSON knows."""
     statistics = result.statistics()
+    drawn = None if result.path is None else result.path / PLOT
     return {
         "id": result.run_id,
         "digest": result.digest,
@@ -475,7 +480,7 @@ def _summary(result: Result) -> dict[str, Any]:
         "last": {name: _last_row(result.frame(name)) for name in result.frames},
         "path": None if result.path is None else str(result.path),
         "tables": None if result.path is None else str(result.path / "tables"),
-        "plot": None,
+        "plot": str(drawn) if drawn is not None and drawn.is_file() else None,
     }
 
 

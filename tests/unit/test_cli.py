@@ -230,7 +230,9 @@ def test_a_signal_saves_and_the_printed_command_goes_on_to_the_same_digest(
     done = call("run", "walk.yaml", "--store", "cut", code=code)
     assert hinted(done) == ["resume", "cut"]
     # Ticks run in stretches that end at every checkpoint, here at 4 and 6.
-    assert answer("show", "cut")["tick"] in ((5, 6) if " " not in signals else (4, 5))
+    shown = answer("show", "cut")
+    assert shown["resume"] == "novel-actors resume cut"
+    assert shown["tick"] in ((5, 6) if " " not in signals else (4, 5))
     resumed = answer(*hinted(done))
     assert (resumed["tick"], resumed["reason"]) == (12, "ticks")
     assert resumed["digest"] == undisturbed["digest"]
@@ -245,7 +247,8 @@ def test_an_interrupted_run_prints_json_with_the_command_to_resume(folder: Path)
 
 def test_a_run_can_be_resumed_replayed_forked_and_shown(folder: Path) -> None:
     first = answer("run", "walk.yaml", "--store", "first")
-    assert answer("show", "first")["digest"] == first["digest"]
+    shown = answer("show", "first")
+    assert (shown["digest"], shown["plot"], shown["resume"]) == (first["digest"], first["plot"], None)
     short = answer("run", "walk.yaml", "--no-store", "--ticks", 7)
     assert answer("replay", "first", "--to-tick", 7)["digest"] == short["digest"]
     longer = answer("run", "walk.yaml", "--no-store", "--ticks", 15)
