@@ -573,9 +573,7 @@ def open_checkpoints(folder: Path, model: Model, manifest: RunManifest, *, reado
     if not (folder / STORE / DATA_NAME).is_file():
         raise RunFolderError(f"{folder} has no {STORE}/{DATA_NAME}, where its checkpoints were: restore a copy")
     with naming(folder):
-        return CheckpointStore(
-            LmdbStore.open(folder / STORE, readonly=readonly), model, manifest.keep_checkpoints
-        )
+        return CheckpointStore(LmdbStore.open(folder / STORE, readonly=readonly), model, manifest.keep_checkpoints)
 
 
 @contextlib.contextmanager
