@@ -42,6 +42,7 @@ from novel_actors.simulation.progress import ProgressBar
 from novel_actors.simulation.records import RecordLog
 from novel_actors.simulation.result import Result, to_frame
 from novel_actors.simulation.run_folder import (
+    MANIFEST,
     STORE,
     RunManifest,
     clear_folder,
@@ -399,8 +400,7 @@ def begin(
     checkpoints = None
     if store is not None:
         create_folder(store)
-        # The store first, for its lock: of two runs that begin in one folder, one goes on.
-        checkpoints = CheckpointStore(LmdbStore.open(store / STORE), model, keep_checkpoints)
+        checkpoints = make_checkpoints(store, model, keep_checkpoints)
     log = RecordLog(store, RecordSettings())
     try:
         if store is not None:
@@ -411,6 +411,22 @@ def begin(
             checkpoints.close()
             clear_folder(store)
         raise
+
+
+def make_checkpoints(folder: Path, model: Model, keep: int) -> CheckpointStore:
+    """Return the store of a run that begins in a new folder.
+
+    It is made before the manifest, for its lock: of two runs that begin in one folder at one time, one goes on.
+
+    Raises:
+        RunFolderError: There are checkpoints already.
+        StoreError: The store cannot be made, or another run has begun here.
+    """
+    checkpoints = CheckpointStore(LmdbStore.open(folder / STORE), model, keep)
+    if checkpoints.ticks:
+        checkpoints.close()
+        raise RunFolderError(f"{folder} holds the checkpoints of a run, but no {MANIFEST}: name a new folder")
+    return checkpoints
 
 
 def open_run(
@@ -629,7 +645,7 @@ def branch(
         if is_fork:
             if store is not None:
                 fresh.checkpoint_every = manifest.checkpoint_every
-                checkpoints = CheckpointStore(LmdbStore.open(store / STORE), forked, manifest.keep_checkpoints)
+                checkpoints = make_checkpoints(store, forked, manifest.keep_checkpoints)
                 write_manifest(store, fresh)
             home.run(coordinator.become(forked, checkpoints, fresh.checkpoint_every))
     except BaseException as error:

@@ -153,14 +153,14 @@ def describe_reducer(collector: Collector, name: str) -> Any:
 
 
 def create_folder(path: Path) -> None:
-    """Make a run folder; one that holds anything is refused.
+    """Make a run folder; one that holds anything but what a start that was killed leaves is refused.
 
     Raises:
         RunFolderError: It exists and is not empty, or it cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
+        if {item.name for item in path.iterdir()} - {STORE, f"{MANIFEST}.new"}:
             hint = "resume it with na.resume(...)" if (path / MANIFEST).exists() else "name a new folder"
             raise RunFolderError(f"{path} is not empty: {hint}")
     except OSError as error:
