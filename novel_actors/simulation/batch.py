@@ -297,7 +297,8 @@ class EntryCodec:
         if isinstance(entry, WireBroadcast):
             message = self.message(entry.message)
             values = self._columns_from_wire(message, entry.columns, 1)
-            return Broadcast(entry.kind, message(*(cast("Constant", value).value for value in values)), entry.sender)
+            record = TUPLE_NEW(message, tuple(cast("Constant", value).value for value in values))
+            return Broadcast(entry.kind, record, entry.sender)
         classes = np.frombuffer(entry.classes, np.int32)
         feeds = {}
         for number, table in entry.columns.items():

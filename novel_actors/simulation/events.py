@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from novel_actors.simulation.batch import ColumnData, as_array, as_list
+from novel_actors.simulation.batch import ColumnData, as_array, as_list, columns_of
 from novel_actors.simulation.fields import encode_custom, is_text
 from novel_actors.simulation.message import Record, message
 
@@ -59,26 +61,24 @@ def chain_events(chain: bytes, tick: int, emitted: Sequence[Emitted]) -> bytes:
 def event_tables(emitted: Sequence[Emitted]) -> list[tuple[str, dict[str, Any]]]:
     """Return a partition's events of a tick as (table, columns), one for each run of equal classes, in order."""
     tables: list[tuple[str, dict[str, Any]]] = []
-    last: type | None = None
-    for agents, event, _ in emitted:
-        if isinstance(event, Record):
-            kind: Any = type(event)
-            if kind is not last:
-                names = [field.name for field in kind.__message_fields__]
-                tables.append((EVENT_TABLE + kind.__name__, {"agent": [], **{name: [] for name in names}}))
-                last = kind
-            table = tables[-1][1]
-            table["agent"].append(int(agents))
-            for field, value in zip(kind.__message_fields__, event, strict=True):
-                table[field.name].append(value)
+    for kind, run in groupby(emitted, key=lambda item: type(item[1])):
+        if issubclass(kind, Record):
+            singles = list(run)
+            agents: Any = np.array([agent for agent, _, _ in singles], np.int64)
+            tables.append(event_table(kind, agents, columns_of(kind, [event for _, event, _ in singles])))
         else:
-            kind, columns = event
-            last = None
-            rows: dict[str, Any] = {"agent": agents}
-            for field, column in zip(kind.__message_fields__, columns, strict=True):
-                rows[field.name] = event_column(field, column, len(agents))
-            tables.append((EVENT_TABLE + kind.__name__, rows))
+            tables += [event_table(many, agents, columns) for agents, (many, columns), _ in run]
     return tables
+
+
+def event_table(
+    kind: type[Record], agents: NDArray[np.int64], columns: Sequence[ColumnData]
+) -> tuple[str, dict[str, Any]]:
+    """Return the rows of events of one class, as their table takes them."""
+    rows: dict[str, Any] = {"agent": agents}
+    for field, column in zip(kind.__message_fields__, columns, strict=True):
+        rows[field.name] = event_column(field, column, len(agents))
+    return EVENT_TABLE + kind.__name__, rows
 
 
 def event_column(field: Any, column: ColumnData, count: int) -> Any:

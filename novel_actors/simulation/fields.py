@@ -41,7 +41,7 @@ class Column:
     Args:
         dtype: Any boolean, integer or floating numpy dtype.
         shape: The shape of one row; `()` is a scalar.
-        default: The initial value of a row, broadcast to `shape`.
+        default: The initial value of a row, broadcast to `shape`; None is zero.
         publish: Populations only: let every other partition read the column as it stood when the tick began,
             through `tick.published(Kind, name)`.
     """
@@ -49,7 +49,7 @@ class Column:
     __slots__ = ("default", "dtype", "name", "publish", "shape")
 
     def __init__(
-        self, dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = 0, publish: bool = False
+        self, dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = None, publish: bool = False
     ) -> None:
         self.name = ""
         # numpy is quick only with its own dtype objects, not with equal ones.
@@ -61,7 +61,10 @@ class Column:
             raise ModelError(f"a column's shape wants sides of at least 1, got {self.shape}")
         self.publish = publish
         try:
-            self.default = np.broadcast_to(np.asarray(default).astype(self.dtype, casting="same_kind"), self.shape)
+            start = np.zeros((), self.dtype) if default is None else np.asarray(default)
+            if not can_hold(self.dtype, start):
+                raise TypeError(f"{start.dtype} is not {self.dtype}")
+            self.default = np.broadcast_to(start.astype(self.dtype), self.shape)
         except (TypeError, ValueError) as error:
             raise ModelError(f"a column of {self.dtype}{list(self.shape)} cannot start as {default!r}") from error
 
@@ -77,7 +80,7 @@ class Column:
         instance._columns[self.name][...] = value
 
 
-def column(dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = 0, publish: bool = False) -> Any:
+def column(dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = None, publish: bool = False) -> Any:
     """Declare a typed array field; see `Column`."""
     return Column(dtype, shape, default, publish)
 
@@ -147,9 +150,14 @@ def coerce_scalar(owner: str, field: Field, value: object) -> object:
     if kind is np.ndarray:
         assert field.dtype is not None
         try:
-            array = np.array(value).astype(field.dtype, casting="same_kind").reshape(field.shape)
+            given = np.array(value)
+            if not can_hold(field.dtype, given):
+                raise TypeError(f"{given.dtype} is not {field.dtype}")
+            array = given.astype(field.dtype).reshape(field.shape)
         except (TypeError, ValueError) as error:
             raise StateError(f"{owner}.{field.name} wants {field.described}, got {value!r:.80}") from error
+        if not field.shape:
+            return array.item()
         array.setflags(write=False)
         return array
     if kind is int or kind is AgentId:
@@ -192,7 +200,7 @@ def coerce_column(owner: str, field: Field, values: object, count: int) -> NDArr
 
 def can_hold(dtype: np.dtype[Any], array: NDArray[Any]) -> bool:
     """Tell whether every value of `array` fits `dtype` without losing more than floating precision."""
-    if np.can_cast(array.dtype, dtype, "same_kind") and dtype.kind == "f":
+    if array.size == 0 or (np.can_cast(array.dtype, dtype, "same_kind") and dtype.kind == "f"):
         return True
     if array.dtype.kind == "b" or np.can_cast(array.dtype, dtype, "safe"):
         return np.can_cast(array.dtype, dtype, "safe")
@@ -317,7 +325,8 @@ def decode_custom(declared: Any, value: Any) -> Any:
         dtype, shape, data = value
         return np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
     if hasattr(declared, "__message_fields__"):
-        return declared(*value)
+        fields = zip(declared.__message_fields__, value, strict=True)
+        return declared(**{f.name: decode_custom(np.ndarray, v) if f.shape else v for f, v in fields})
     raise NotImplementedError(f"{declared}")
 
 
