@@ -48,7 +48,7 @@ async def oracle(request: Any) -> int:
     """Answer, and keep a list of the questions beside the run, as a service that is paid by the call would."""
     calls, number, agent = request
     if calls:
-        with open(calls, "a") as file:
+        with open(calls, "a") as file:  # noqa: ASYNC230 - a line, in a test
             file.write(f"{number} {agent}\n")
     return (number * 7 + agent) % 5
 
