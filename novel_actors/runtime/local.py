@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
 
@@ -77,11 +78,14 @@ class Network:
         self.turn = 0
         self.stale_total = 0
         self._arriving: dict[int, list[tuple[int, int, int, int, bytes]]] = {}
-        self._sent: dict[tuple[int, int], tuple[int, int, bytes]] = {}
+        self._sent: dict[tuple[int, int], deque[tuple[int, int, bytes]]] = {}
 
     def send(self, source: int, target: int, epoch: int, tick: int, data: bytes) -> None:
-        """Put a frame under way, and keep it in case it is asked for again; the one before it has arrived."""
-        self._sent[source, target] = (epoch, tick, data)
+        """Put a frame under way, and keep it in case it is asked for again.
+
+        Two are kept: a shard that has all frames of a tick sends that of the next while others may miss its last.
+        """
+        self._sent.setdefault((source, target), deque(maxlen=2)).append((epoch, tick, data))
         self._post(source, target, epoch, tick, data)
 
     def _post(self, source: int, target: int, epoch: int, tick: int, data: bytes) -> None:
@@ -95,9 +99,9 @@ class Network:
 
     def resend(self, source: int, target: int, epoch: int, tick: int) -> None:
         """Put a kept frame under way again, if it was sent."""
-        kept = self._sent.get((source, target))
-        if kept is not None and kept[:2] == (epoch, tick):
-            self._post(source, target, *kept)
+        for kept in self._sent.get((source, target), ()):
+            if kept[:2] == (epoch, tick):
+                self._post(source, target, *kept)
 
     def receive(self, target: int, epoch: int, tick: int, known: dict[int, bytes]) -> None:
         """Move what has arrived for (epoch, tick) into `known`; drop what is older, leave what is newer."""

@@ -25,13 +25,13 @@ from novel_actors.core.partition_table import PartitionTable
 from novel_actors.core.random_streams import Purpose, RandomStreams
 from novel_actors.errors import ModelError
 from novel_actors.simulation.async_steps import AsyncSteps, AsyncTurn, Journal, Outcome, Outside
-from novel_actors.simulation.batch import Entry, Run, int64s, raw, split_entry
+from novel_actors.simulation.batch import Entry, Letter, Run, int64s, raw, split_entry
 from novel_actors.simulation.census import Census, KindCensus
 from novel_actors.simulation.collect import Collector
 from novel_actors.simulation.events import chain_events, event_tables
 from novel_actors.simulation.frame import Frame, PartitionCensus, Publication, Share, decode_frame, encode_frame
 from novel_actors.simulation.ids import NOBODY, SERIAL_BITS
-from novel_actors.simulation.inbox import Inbox, Letter, Mail
+from novel_actors.simulation.inbox import Inbox, Mail
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import KindModel, Model
 from novel_actors.simulation.partition import NEVER, Group, Partition, strip_senders
@@ -156,7 +156,8 @@ class Shard:
     # State ------------------------------------------------------------------------------------------------------
 
     def populate(self, table: PartitionTable) -> None:
-        """Take the partitions that the table gives this shard as the model begins them, at tick 0."""
+        """Take the partitions that the table gives this shard as the model begins them, in place of all that it had."""
+        self.partitions = {}
         parts: dict[int, dict[int, Any]] = {kind: {} for kind in self.tables}
         for number in table.partitions_of(self.number).tolist():
             partition = self.partitions[number] = Partition(self.model, number, self.tables)
@@ -168,7 +169,8 @@ class Shard:
                     partition.groups[kind.number].born(columns, count)
         for kind_number, rows in self.tables.items():
             rows.load(parts[kind_number])
-        self._begin(table)
+        self._begin(table, Standing(0, bytes(32), {}, {}, []))
+        self._collected_tick = -1
 
     def _first_stream(self, kind: KindModel, partition: int) -> Any:
         return lambda: self._streams.partition(partition, kind.number, Purpose.INITIAL)
@@ -183,18 +185,17 @@ class Shard:
                 parts[kind][state.partition] = part
         for kind, table_of_kind in self.tables.items():
             table_of_kind.load(parts[kind])
+        self._begin(table, standing)
+
+    def _begin(self, table: PartitionTable, standing: Standing) -> None:
+        self._table = table
         self.tick = self._collected_tick = standing.tick
         self.reason = None
         self.collected_chain = standing.collected_chain
         self.collected = {name: dict(row) for name, row in standing.collected.items()}
         self._inputs = {tick: list(inputs) for tick, inputs in standing.inputs.items() if tick > standing.tick}
         self._async.known = {(entry.tick, entry.agent, entry.number): entry for entry in standing.known}
-        self._rows = []
-        self._begin(table)
-
-    def _begin(self, table: PartitionTable) -> None:
-        self._table = table
-        self._mail, self._changes = [], []
+        self._mail, self._changes, self._rows = [], [], []
         self._whole_census, self._acted, self._is_committed = True, False, False
         self._forget_census()
 
@@ -205,7 +206,8 @@ class Shard:
 
     def standing(self) -> Standing:
         """Return what all shards know alike."""
-        return Standing(self.tick, self.collected_chain, self.collected, self._inputs, [])
+        known = [entry for entry in self._async.known.values() if entry.tick > self.tick]
+        return Standing(self.tick, self.collected_chain, self.collected, self._inputs, known)
 
     def capture(self) -> list[PartitionState]:
         """Return the partitions' states after the last commit; quick, since most of it is encoded later."""
@@ -325,7 +327,8 @@ class Shard:
         inbox = Inbox(self.model, self.partitions.values(), self.tables)
         for to, message in self._inputs.get(tick, ()):
             if to >> SERIAL_BITS in inbox.boxes or self._is_here(to):
-                inbox.add(Run([to], [message], [NOBODY] if self.model.sender_messages else None))
+                letter = (to, message, NOBODY) if self.model.sender_messages else (to, message)
+                inbox.add(Run(to >> SERIAL_BITS, [letter]))
         for _, entries in self._mail:
             for entry in entries:
                 inbox.add(entry)

@@ -110,11 +110,11 @@ def decode_state(model: Model, partition: int, blobs: Mapping[str, bytes]) -> Pa
             prefix = f"{group.kind}."
             fields |= {name: data for name, data in blobs.items() if name.startswith(prefix)}
         for table in header.tables:
+            if f"{table.kind}" in blobs:
+                arrays[f"{table.kind}"] = np.frombuffer(blobs[f"{table.kind}"], np.int64)
             for field in model.kinds[table.kind].cls.fields:
                 name = f"{table.kind}.{field.name}"
                 arrays[name] = np.frombuffer(blobs[name], field.dtype).reshape(table.count, *field.shape)
-            if f"{table.kind}" in blobs:
-                arrays[f"{table.kind}"] = np.frombuffer(blobs[f"{table.kind}"], np.int64)
         return PartitionState(header, fields, arrays, outbox)
     except (KeyError, ValueError, IndexError, StateError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RecordDamaged(f"state of partition {partition}", f"{type(error).__name__}: {error}") from error
