@@ -83,6 +83,7 @@ class StorageSettings:
     scan_s_max: Annotated[float, Gt(0), Le(1e6)] = 300.0
     verify_bytes_max: Annotated[int, Ge(0), Le(1 << 40)] = 1 << 26
 
+
 QUANTILE_RELATIVE_ACCURACY = 0.001
 """How far a quantile of a `QuantileHistogram` may be from the true one, as a part of it."""
 
@@ -169,10 +170,13 @@ class CoordinatorSettings:
     inputs_max: Annotated[int, Ge(1), Le(1 << 30)] = 100_000
 
 
+AGENTS_FEW: Final = 1000
+PARTITIONS_FEW: Final = 2
 PARTITIONS_DEFAULT_MIN: Final = 4
 PARTITIONS_DEFAULT_MAX: Final = 64
 AGENTS_PER_PARTITION: Final = 32768
-"""A simulation that names no number of partitions is cut so that each has about so many agents, within the bounds."""
+"""A simulation that names no number of partitions: below `AGENTS_FEW` agents it is cut into `PARTITIONS_FEW`; else so
+that each has about so many agents, within the bounds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from novel_actors.config import AsyncSettings
 from novel_actors.core.random_streams import RandomStreams
 from novel_actors.errors import ServiceError, ServiceTimeout, StateError, UnhandledMessage
 from novel_actors.simulation.agent import Agent
+from novel_actors.simulation.batch import Letter
 from novel_actors.simulation.census import Census
 from novel_actors.simulation.ids import AgentId
-from novel_actors.simulation.inbox import Letter
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.partition import Partition

@@ -20,9 +20,10 @@ from novel_actors.errors import StateError
 from novel_actors.simulation.fields import Field, coerce_column, coerce_scalar, is_text
 from novel_actors.simulation.ids import PARTITION_MASK, SERIAL_BITS
 from novel_actors.simulation.lazy_ids import PeerIds
-from novel_actors.simulation.message import TUPLE_NEW, Record
+from novel_actors.simulation.message import Record
 
 Ids = NDArray[np.int64]
+Letter = tuple[int, Record] | tuple[int, Record, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,28 +73,24 @@ class Batch:
         """Return the messages as objects."""
         count = self.count
         if not self.columns:
-            return [TUPLE_NEW(self.message, ())] * count
+            return [self.message()] * count
         if all(isinstance(column, Constant) for column in self.columns):
             values = (cast("Constant", column).value for column in self.columns)
-            return [TUPLE_NEW(self.message, tuple(values))] * count
-        kind = self.message
-        lists = [as_list(column, count) for column in self.columns]
-        return [TUPLE_NEW(kind, values) for values in zip(*lists, strict=True)]
+            return [self.message(*values)] * count
+        return list(map(self.message, *(as_list(column, count) for column in self.columns)))
 
 
 @dataclasses.dataclass(slots=True)
 class Run:
-    """Single messages, of any classes to any agents, in the order of sending."""
+    """Single messages of any classes to agents of one kind in one partition, in the order of sending.
 
-    targets: list[int]
-    messages: list[Record]
-    senders: list[int] | None
+    Attributes:
+        home: The bits of the targets' ids above the serial: kind and partition.
+        letters: (target, message), or (target, message, sender) where senders are carried.
+    """
 
-    def select(self, mask: Sequence[bool]) -> Run:
-        """Return the messages where `mask` holds."""
-        chosen = [i for i, wanted in enumerate(mask) if wanted]
-        senders = None if self.senders is None else [self.senders[i] for i in chosen]
-        return Run([self.targets[i] for i in chosen], [self.messages[i] for i in chosen], senders)
+    home: int
+    letters: list[Letter]
 
 
 @dataclasses.dataclass(slots=True)
@@ -208,13 +205,14 @@ def split_entry(entry: Entry, assignment: NDArray[np.int64], shards: Sequence[in
     """
     if isinstance(entry, Broadcast):
         return dict.fromkeys(shards, entry)
-    targets = entry.targets if isinstance(entry, Batch) else np.array(entry.targets, np.int64)
-    homes = assignment[np.minimum(partitions_of(targets), len(assignment) - 1)]
+    if isinstance(entry, Run):
+        return {int(assignment[min(entry.home & PARTITION_MASK, len(assignment) - 1)]): entry}
+    homes = assignment[np.minimum(partitions_of(entry.targets), len(assignment) - 1)]
     parts: dict[int, Entry] = {}
     for shard in shards:
         mask = homes == shard
         if mask.any():
-            parts[shard] = entry.select(mask) if isinstance(entry, Batch) else entry.select(mask.tolist())
+            parts[shard] = entry.select(mask)
     return parts
 
 
@@ -240,6 +238,7 @@ class WireBatch(msgspec.Struct, array_like=True, frozen=True, tag="b"):
 class WireRun(msgspec.Struct, array_like=True, frozen=True, tag="r"):
     """A `Run`: the class of each message, and each class's messages as columns."""
 
+    home: int
     targets: memoryview
     classes: memoryview
     columns: dict[int, list[WireColumn]]
@@ -275,16 +274,21 @@ class EntryCodec:
             sort = type(entry.message)
             columns = self._columns_to_wire(sort, [Constant(value) for value in entry.message])
             return WireBroadcast(entry.kind, self.numbers[sort], columns, entry.sender)
-        classes = np.array([self.numbers[type(message)] for message in entry.messages], np.int32)
+        letters = entry.letters
+        classes = np.array([self.numbers[type(letter[1])] for letter in letters], np.int32)
         by_class: dict[int, list[Record]] = {}
-        for number, message in zip(classes.tolist(), entry.messages, strict=True):
-            by_class.setdefault(number, []).append(message)
+        for number, letter in zip(classes.tolist(), letters, strict=True):
+            by_class.setdefault(number, []).append(letter[1])
         tables = {
             number: self._columns_to_wire(self.messages[number], columns_of(self.messages[number], records))
             for number, records in by_class.items()
         }
-        senders = None if entry.senders is None else raw(np.array(entry.senders, np.int64))
-        return WireRun(raw(np.array(entry.targets, np.int64)), raw(classes), tables, senders)
+        senders = None
+        if len(letters[0]) == 3:
+            senders = raw(np.array([letter[2] for letter in letters], np.int64))  # type: ignore[misc]
+        return WireRun(
+            entry.home, raw(np.array([letter[0] for letter in letters], np.int64)), raw(classes), tables, senders
+        )
 
     def from_wire(self, entry: WireEntry) -> Entry:
         """Return the entry; buffers are views of the frame."""
@@ -297,7 +301,7 @@ class EntryCodec:
         if isinstance(entry, WireBroadcast):
             message = self.message(entry.message)
             values = self._columns_from_wire(message, entry.columns, 1)
-            record = TUPLE_NEW(message, tuple(cast("Constant", value).value for value in values))
+            record = message(*(cast("Constant", value).value for value in values))
             return Broadcast(entry.kind, record, entry.sender)
         classes = np.frombuffer(entry.classes, np.int32)
         feeds = {}
@@ -306,8 +310,10 @@ class EntryCodec:
             rows = Batch(0, message, np.zeros(count, np.int64), self._columns_from_wire(message, table, count), None)
             feeds[number] = iter(rows.messages())
         messages = [next(feeds[number]) for number in classes.tolist()]
-        senders = None if entry.senders is None else int64s(entry.senders).tolist()
-        return Run(int64s(entry.targets).tolist(), messages, senders)
+        targets = int64s(entry.targets).tolist()
+        if entry.senders is None:
+            return Run(entry.home, list(zip(targets, messages, strict=True)))
+        return Run(entry.home, list(zip(targets, messages, int64s(entry.senders).tolist(), strict=True)))
 
     def message(self, number: int) -> type[Record]:
         """Return the class with this number; a frame that names another is refused."""

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from novel_actors.core.random_streams import draw_below, draw_few_below
+from novel_actors.core.random_streams import draw_below
 from novel_actors.errors import StateError
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
 from novel_actors.simulation.lazy_ids import PeerIds
 
 Ids = NDArray[np.int64]
-FEW = 100
+FEW = 1024
+"""Of no more agents than this, peers are drawn from the list of all ids."""
 
 
 class KindCensus:
@@ -27,8 +28,10 @@ class KindCensus:
         self.counts = np.zeros(partitions, np.int64)
         self.next_serials = np.zeros(partitions, np.int64)
         self.serials: dict[int, NDArray[np.int64]] = {}
-        self.total = 0
+        self._total = 0
         self._largest = 0
+        self._ids: Ids | None = None
+        self._id_list: list[int] | None = None
         self._flat: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def set(self, partition: int, count: int, next_serial: int, serials: NDArray[np.int64] | None) -> None:
@@ -53,19 +56,29 @@ class KindCensus:
         self._changed()
 
     def _changed(self) -> None:
-        self.total = int(self.counts.sum())
-        self._largest = int(self.counts.max())
-        self._counts_list: list[int] = self.counts.tolist()
+        self._total = -1
         self._flat = None
+        self._ids = self._id_list = None
 
-    def draw(self, rng: np.random.Generator, count: int) -> PeerIds:
+    @property
+    def total(self) -> int:
+        """How many live."""
+        if self._total < 0:
+            self._total = int(self.counts.sum())
+            self._largest = int(self.counts.max())
+        return self._total
+
+    def draw(self, rng: np.random.Generator, count: int) -> PeerIds | Ids:
         """Return `count` ids drawn uniformly, with replacement, from all living agents of the kind.
 
-        A place is drawn, (partition, slot in the fullest partition), and drawn again where the partition has no such
-        slot; when more than half would be drawn again, the cumulated counts are searched instead.
+        Of few, the number within all ids is drawn. Of many, a place is drawn, (partition, slot in the fullest
+        partition), and drawn again where the partition has no such slot; when more than half would be drawn again, the
+        cumulated counts are searched instead.
         """
         if not self.total:
             raise StateError(f"no {self.name} lives: there is no peer to draw")
+        if self.total <= FEW:
+            return self.ids()[draw_below(rng, self.total, count)]
         stride, counts = self._largest, self.counts
         places = self.partitions * stride
         if 2 * self.total >= places:
@@ -86,20 +99,13 @@ class KindCensus:
         return PeerIds(drawn, stride, self.kind << KIND_SHIFT, self._all_serials() if self.serials else None)
 
     def draw_list(self, rng: np.random.Generator, count: int) -> list[int]:
-        """Return what `draw` would as a list of ids."""
-        stride = self._largest
-        places = self.partitions * stride
-        if count > FEW or self.serials or 2 * self.total < places:
-            return self.draw(rng, count).array.tolist()
-        first, counts = self.kind << KIND_SHIFT, self._counts_list
-        drawn = draw_few_below(rng, places, count)
-        if self.total != places:
-            missed = [at for at, place in enumerate(drawn) if place % stride >= counts[place // stride]]
-            while missed:
-                for at, place in zip(missed, draw_few_below(rng, places, len(missed)), strict=True):
-                    drawn[at] = place
-                missed = [at for at in missed if drawn[at] % stride >= counts[drawn[at] // stride]]
-        return [first + (place // stride << SERIAL_BITS) + place % stride for place in drawn]
+        """Return what `draw` would, as a list."""
+        if not 0 < self.total <= FEW:
+            drawn: list[int] = np.asarray(self.draw(rng, count)).tolist()
+            return drawn
+        if self._id_list is None:
+            self._id_list = self.ids().tolist()
+        return list(map(self._id_list.__getitem__, draw_below(rng, self.total, count).tolist()))
 
     def _all_serials(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._flat is None:
@@ -115,9 +121,11 @@ class KindCensus:
 
     def ids(self) -> Ids:
         """Return all living ids, ascending."""
-        first = self.kind << KIND_SHIFT
-        pieces = [self.serials_of(p) + (first + (p << SERIAL_BITS)) for p in np.flatnonzero(self.counts).tolist()]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        if self._ids is None:
+            first = self.kind << KIND_SHIFT
+            pieces = [self.serials_of(p) + (first + (p << SERIAL_BITS)) for p in np.flatnonzero(self.counts).tolist()]
+            self._ids = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        return self._ids
 
     def places(self, ids: Ids) -> Ids:
         """Return the place of each id within `ids()`; raises `StateError` naming the first that does not live."""

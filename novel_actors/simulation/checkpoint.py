@@ -23,6 +23,7 @@ import msgspec
 from novel_actors.errors import RecordDamaged, RunFolderError
 from novel_actors.simulation.async_steps import Outside
 from novel_actors.simulation.batch import Run, WireRun
+from novel_actors.simulation.ids import SERIAL_BITS
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.shard import Standing
@@ -180,12 +181,12 @@ class CheckpointStore:
             injected = unpack(data, Injected, INPUT_KIND, VERSION)
             entry = self.model.entries.from_wire(injected.entry)
             assert isinstance(entry, Run)
-            found.setdefault(injected.tick, []).extend(zip(entry.targets, entry.messages, strict=True))
+            found.setdefault(injected.tick, []).extend((letter[0], letter[1]) for letter in entry.letters)
         return found
 
     def record_input(self, tick: int, agent: int, message: Record) -> None:
         """Record an injected message; it is safe when this returns."""
-        wire = self.model.entries.to_wire(Run([agent], [message], None))
+        wire = self.model.entries.to_wire(Run(agent >> SERIAL_BITS, [(agent, message)]))
         assert isinstance(wire, WireRun)
         self._inputs_total += 1
         key = INPUT + big_endian(tick) + big_endian(self._inputs_total)

@@ -6,6 +6,7 @@ Entries are added in the order (sender partition, order of sending); what an age
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from novel_actors.simulation.batch import (
     ColumnData,
     Constant,
     Entry,
+    Letter,
     Run,
     as_array,
     columns_of,
@@ -23,14 +25,13 @@ from novel_actors.simulation.batch import (
     partitions_of,
     select_column,
 )
-from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS
+from novel_actors.simulation.ids import NOBODY, PARTITION_BITS, SERIAL_BITS
 from novel_actors.simulation.message import Messages, Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.partition import Partition
 from novel_actors.simulation.population import Table, concatenate
 
 Ids = NDArray[np.int64]
-Letter = tuple[int, Record] | tuple[int, Record, int]
 
 
 class Mail:
@@ -144,33 +145,22 @@ class Inbox:
                 self._batches.setdefault((entry.kind, entry.message), []).append(entry)
             else:
                 senders = None if entry.senders is None else entry.senders.tolist()
-                if senders is None and self._model.sender_messages:
-                    senders = [NOBODY] * entry.count
                 self._put(entry.targets.tolist(), entry.messages(), senders)
 
     def _add_run(self, run: Run) -> None:
-        self.received_total += len(run.targets)
-        boxes, rest = self.boxes, []
-        letters: Iterable[Letter] = (
-            zip(run.targets, run.messages, strict=True)
-            if run.senders is None
-            else zip(run.targets, run.messages, run.senders, strict=True)
-        )
-        for letter in letters:
-            box = boxes.get(letter[0] >> SERIAL_BITS)
-            if box is None:
-                rest.append(letter)
-            else:
-                box.append(letter)
-        if not rest:
+        self.received_total += len(run.letters)
+        box = self.boxes.get(run.home)
+        if box is not None:
+            box += run.letters
             return
-        sorted_out: dict[tuple[int, type[Record]], list[Letter]] = {}
-        for letter in rest:
-            if letter[0] >> KIND_SHIFT in self._tables:
-                sorted_out.setdefault((letter[0] >> KIND_SHIFT, type(letter[1])), []).append(letter)
-            else:
-                self.dead_total += 1
-        for (kind, message), letters in sorted_out.items():
+        kind = run.home >> PARTITION_BITS
+        if kind not in self._tables:
+            self.dead_total += len(run.letters)
+            return
+        sorted_out: dict[type[Record], list[Letter]] = {}
+        for letter in run.letters:
+            sorted_out.setdefault(type(letter[1]), []).append(letter)
+        for message, letters in sorted_out.items():
             targets = np.array([letter[0] for letter in letters], np.int64)
             senders = None
             if message in self._model.sender_messages:
@@ -179,9 +169,16 @@ class Inbox:
             self._batches.setdefault((kind, message), []).append(Batch(kind, message, targets, columns, senders))
 
     def _put(self, targets: list[int], messages: list[Record], senders: list[int] | None) -> None:
-        run = Run(targets, messages, senders if self._model.sender_messages else None)
-        self.received_total -= len(targets)
-        self._add_run(run)
+        """Put messages to objects into their boxes."""
+        letters: Iterable[Letter] = zip(targets, messages, strict=True)
+        if self._model.sender_messages:
+            letters = zip(targets, messages, senders or repeat(NOBODY, len(targets)), strict=True)
+        for letter in letters:
+            box = self.boxes.get(letter[0] >> SERIAL_BITS)
+            if box is None:
+                self.dead_total += 1
+            else:
+                box.append(letter)
 
     def _add_broadcast(self, entry: Broadcast) -> None:
         message = type(entry.message)

@@ -1,15 +1,18 @@
 """Messages: small immutable typed records, alone or as columnar batches.
 
-A message class is made from the annotated fields of the decorated class. Its instances are tuples underneath: cheap to
-make, impossible to change, so that sender and receivers may share one. Events are the same kind of record.
+A message class is made from the annotated fields of the decorated class. Its instances are frozen msgspec structs:
+cheap to make, unknown to the garbage collector, impossible to change, so that sender and receivers may share one.
+Events are the same kind of record.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from typing import Any, TypeVar, cast, dataclass_transform
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,34 +30,15 @@ from novel_actors.simulation.fields import (
 from novel_actors.simulation.ids import AgentId
 
 T = TypeVar("T")
-TUPLE_NEW = tuple.__new__
 
 
-class Record(tuple[Any, ...]):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """What every message class derives from."""
 
-    __slots__ = ()
-    __message_fields__: tuple[Field, ...] = ()
+    __message_fields__: ClassVar[tuple[Field, ...]] = ()
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return tuple(self)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{f.name}={v!r}" for f, v in zip(self.__message_fields__, self, strict=True))
-        return f"{type(self).__name__}({values})"
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(
-            np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in zip(self, other, strict=True)
-        )
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash((type(self).__name__, *(v.tobytes() if isinstance(v, np.ndarray) else v for v in self)))
+    def __iter__(self) -> Iterator[Any]:
+        return iter(msgspec.structs.astuple(self))
 
 
 @dataclass_transform(frozen_default=True)
@@ -86,46 +70,81 @@ def message(cls: type[T]) -> type[T]:
         if field.default is REQUIRED and not needs_value:
             raise ModelError(f"message field {cls.__name__}.{field.name} without default follows one with a default")
         needs_value = field.default is REQUIRED
-    body = {k: v for k, v in cls.__dict__.items() if k not in names and k not in ("__dict__", "__weakref__")}
-    body |= {"__slots__": (), "__message_fields__": fields, "__match_args__": tuple(f.name for f in fields)}
-    body["__new__"] = make_new(cls.__name__, fields)
-    made = type(cls.__name__, (Record,), body)
-    for position, field in enumerate(fields):
-        setattr(made, field.name, make_property(position, field))
-    return cast("type[T]", made)
+    return cast("type[T]", make_class(cls, fields, names))
 
 
-def make_property(position: int, field: Field) -> object:
-    """Return the attribute that reads one field; the tuple getter of named tuples is the quickest there is."""
-    from collections import _tuplegetter  # type: ignore[attr-defined]
+def make_class(cls: type, fields: tuple[Field, ...], names: Mapping[str, object]) -> type[Record]:
+    """Return the message class: a struct whose values are checked when it is made."""
+    taken = {*names, "__dict__", "__weakref__", "__annotations__"}
+    body: dict[str, Any] = {name: value for name, value in cls.__dict__.items() if name not in taken}
+    if fields:
+        body["__post_init__"] = make_check(cls.__name__, fields)
+    if any(field.shape for field in fields):
+        body |= {"__eq__": equal_records, "__hash__": hash_record}
+    parts: list[Any] = []
+    for field in fields:
+        declared = struct_type(field)
+        if field.default is REQUIRED:
+            parts.append((field.name, declared))
+        else:
+            default = coerce_scalar(cls.__name__, field, field.default)
+            parts.append((field.name, declared, share(default)))
+    made = msgspec.defstruct(
+        cls.__name__, parts, bases=(Record,), namespace=body, module=cls.__module__, frozen=True, gc=False
+    )
+    made.__message_fields__ = fields  # type: ignore[attr-defined]
+    made.__qualname__, made.__doc__ = cls.__qualname__, cls.__doc__
+    return made  # type: ignore[return-value]
 
-    return _tuplegetter(position, f"{field.described}")
+
+def share(default: object) -> Any:
+    """Return a default as msgspec takes it: an array, which is read-only, is the same one for all messages."""
+    return msgspec.field(default_factory=lambda: default) if isinstance(default, np.ndarray) else default
 
 
-def make_new(owner: str, fields: tuple[Field, ...]) -> Any:
-    """Return `__new__` with the fields as parameters; what has the declared type is taken, the rest is coerced."""
-    parameters, body = [], []
-    namespace: dict[str, object] = {"_new": TUPLE_NEW, "_coerce": coerce_scalar, "_owner": owner, "_fields": fields}
-    ordered = [f for f in fields if f.default is REQUIRED] + [f for f in fields if f.default is not REQUIRED]
-    for field in ordered:
-        i = fields.index(field)
-        if field.default is not REQUIRED:
-            namespace[f"_default_{i}"] = coerce_scalar(owner, field, field.default)
-        parameters.append(field.name if field.default is REQUIRED else f"{field.name}=_default_{i}")
+def struct_type(field: Field) -> Any:
+    """Return the type of a field's value in a single message."""
+    if field.type is AgentId:
+        return int
+    if field.type is not np.ndarray or field.shape:
+        return field.type
+    assert field.dtype is not None
+    return {"b": bool, "f": float}.get(field.dtype.kind, int)
+
+
+def make_check(owner: str, fields: tuple[Field, ...]) -> Any:
+    """Return the method that checks the values of a new message; what has the declared type costs next to nothing."""
+    namespace: dict[str, object] = {
+        "_coerce": coerce_scalar,
+        "_force": msgspec.structs.force_setattr,
+        "_owner": owner,
+        "_fields": fields,
+    }
+    body = []
+    for i, field in enumerate(fields):
         name = field.name
         if field.type in (int, AgentId):
-            test = f"{name}.__class__ is not int or not {INT64_MIN} <= {name} <= {INT64_MAX}"
+            test = f"value.__class__ is not int or not {INT64_MIN} <= value <= {INT64_MAX}"
         elif field.type is np.ndarray:
             test = "True"
         else:
-            test = f"{name}.__class__ is not {field.type.__name__}"
-        body.append(f"    if {test}: {name} = _coerce(_owner, _fields[{i}], {name})")
-    values = ", ".join(f.name for f in fields) + ("," if len(fields) == 1 else "")
-    source = f"def __new__(_cls, {', '.join(parameters)}):\n" + "\n".join(body) + f"\n    return _new(_cls, ({values}))"
-    exec(source, namespace)
-    function = namespace["__new__"]
-    function.__qualname__ = f"{owner}.__new__"  # type: ignore[attr-defined]
-    return function
+            test = f"value.__class__ is not {field.type.__name__}"
+        body.append(f"    value = self.{name}")
+        body.append(f"    if {test}: _force(self, {name!r}, _coerce(_owner, _fields[{i}], value))")
+    exec("def __post_init__(self):\n" + "\n".join(body), namespace)
+    return namespace["__post_init__"]
+
+
+def equal_records(left: Record, right: object) -> bool:
+    """Tell whether two messages with arrays are of one class and equal."""
+    if not isinstance(right, type(left)):
+        return False
+    return all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def hash_record(record: Record) -> int:
+    """Return the hash of a message with arrays."""
+    return hash(tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in record))
 
 
 def is_message(kind: object) -> bool:

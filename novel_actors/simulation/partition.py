@@ -203,10 +203,9 @@ def drop_effects(effects: Effects, authors: set[int]) -> None:
         kept: list[Entry] = []
         for entry, author in zip(effects.outbox[due], effects.authors[due], strict=True):
             if isinstance(entry, Run):
-                assert entry.senders is not None
-                entry = entry.select([sender not in authors for sender in entry.senders])
-                if entry.targets:
-                    kept.append(entry)
+                letters = [letter for letter in entry.letters if letter[2] not in authors]  # type: ignore[misc]
+                if letters:
+                    kept.append(Run(entry.home, letters))
             elif author not in authors:
                 kept.append(entry)
         if kept:
@@ -223,4 +222,7 @@ def drop_effects(effects: Effects, authors: set[int]) -> None:
 
 def strip_senders(entries: list[Entry]) -> list[Entry]:
     """Return entries without the senders that were only kept to drop effects."""
-    return [Run(entry.targets, entry.messages, None) if isinstance(entry, Run) else entry for entry in entries]
+    return [
+        Run(entry.home, [letter[:2] for letter in entry.letters]) if isinstance(entry, Run) else entry
+        for entry in entries
+    ]

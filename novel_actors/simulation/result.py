@@ -163,15 +163,15 @@ class Result:
         return self._statistics
 
     def plot(self, *names: str, ax: Axes | list[Axes] | None = None) -> Figure:
-        """Draw frames over ticks, one below the other: numbers as lines, histograms as heat maps, agents as mean and
-        the range of 5 to 95 %.
+        """Draw frames over ticks, one below the other: numbers as lines (those of another size in a panel of their
+        own), histograms as heat maps, agents as mean and the range of 5 to 95 %.
 
         The figure belongs to the caller and is not known to pyplot: a notebook shows it as the value of a cell, a
         script saves it, or gives `ax` of its own figure.
 
         Args:
             names: Frames to draw; without any, all that hold numbers.
-            ax: Where to draw instead, one for each panel.
+            ax: Where to draw instead: one for the numbers of each frame, whatever their size, and for each histogram.
 
         Raises:
             MissingExtra: matplotlib is not installed.
@@ -182,7 +182,7 @@ class Result:
             from novel_actors.simulation.result_plot import draw, panels_of
         except ImportError as error:
             raise MissingExtra("plot", "matplotlib", "notebook") from error
-        panels = {name: panels_of(name, self.frame(name)) for name in names or self.frames}
+        panels = {name: panels_of(name, self.frame(name), by_size=ax is None) for name in names or self.frames}
         for name in names:
             if not panels[name]:
                 raise TableError(f"frame {name!r} holds no numbers to plot")

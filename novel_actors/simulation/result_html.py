@@ -42,7 +42,7 @@ def result_html(result: Result, log: RecordLog) -> str:
 
 
 def _preview(name: str, log: RecordLog) -> str:
-    """Return the length of a frame, and of a short one its columns, each with its last number and a line."""
+    """Return the length of a frame, and of a short one its columns, each with a line and its last number."""
     text = f"{log.rows(name):,} row{'s' * (log.rows(name) != 1)}"
     columns = log.columns(name)[1:]
     if "id" in columns or not 0 < log.rows(name) <= RESULT_PREVIEW_ROWS_MAX:
@@ -54,11 +54,22 @@ def _preview(name: str, log: RecordLog) -> str:
 def _line(column: pa.ChunkedArray) -> str:
     import pyarrow as pa
 
+    last = column[-1].as_py()
+    if _is_list(column.type):
+        return "" if last is None else f"{_spark(np.array(last, np.float64))} {len(last)} bins, at the last tick"
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         return ""
     values = column.cast(pa.float64(), safe=False).to_numpy()
-    last = column[-1].as_py()
-    return f"{_spark(values)} {'missing' if last is None else f'{last:,.6g}'}"
+    text = "missing" if last is None else f"{last:,}" if isinstance(last, int) else f"{last:,.6g}"
+    return f"{_spark(values)} {text}"
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    """Tell whether the cells of a column are lists of numbers, as those of a histogram are."""
+    import pyarrow as pa
+
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(listed and (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)))
 
 
 def _spark(values: Array) -> str:
@@ -70,7 +81,8 @@ def _spark(values: Array) -> str:
         return ""
     shown, x = shown[finite], places[finite] * (_WIDTH / max(len(values) - 1, 1))
     low, high = shown.min(), shown.max()
-    y = _HEIGHT - 2 - (shown - low) * ((_HEIGHT - 4) / (high - low) if high > low else 0.0)
+    part = (shown - low) / (high - low) if high > low else np.full(shown.size, 0.5)
+    y = _HEIGHT - 2 - part * (_HEIGHT - 4)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
     line = f'<polyline points="{points}" fill="none" stroke="currentColor"/>'
     return f'<svg width="{_WIDTH}" height="{_HEIGHT}" style="vertical-align:middle">{line}</svg>'

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from novel_actors.simulation.record_columns import Array
 
 
+LIKE_SIZE = 10.0
+"""Columns share a panel when the largest of their peaks is at most this many times the smallest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One set of axes of a figure."""
@@ -29,20 +33,43 @@ class Panel:
     paint: Callable[[Axes], None]
 
 
-def panels_of(name: str, frame: pd.DataFrame) -> list[Panel]:
-    """Return what can be drawn of a frame: one panel for its numbers together, one for each histogram."""
+def panels_of(name: str, frame: pd.DataFrame, by_size: bool = True) -> list[Panel]:
+    """Return what can be drawn of a frame: its numbers, and a panel for each histogram.
+
+    Args:
+        name: The title.
+        frame: As `Result.frame` returns it.
+        by_size: Whether numbers of different size get a panel for each size; else they share one.
+    """
     import pandas as pd
 
     numbers = [column for column in frame.columns if pd.api.types.is_numeric_dtype(frame[column])]
     if "id" in frame:
         values = [column for column in numbers if column not in ("tick", "id")]
         return [Panel(f"{name} {column}".strip(), partial(_paint_agents, frame, column)) for column in values]
-    panels = [Panel(name, partial(_paint_lines, frame[numbers]))] if numbers else []
+    groups = _by_size(frame[numbers]) if by_size else [numbers] * bool(numbers)
+    panels = [Panel(name, partial(_paint_lines, frame[group])) for group in groups]
     for column in frame.columns:
         cells = frame[column]
         if column not in numbers and any(isinstance(cell, np.ndarray) for cell in cells):
             panels.append(Panel(f"{name} {column}", partial(_paint_heat, cells)))
     return panels
+
+
+def _by_size(frame: pd.DataFrame) -> list[list[str]]:
+    """Return the columns in groups whose peaks are of like size, so that none is a flat line beside another."""
+    groups: list[dict[str, float]] = []
+    for column in frame.columns:
+        values = np.abs(_floats(frame[column]))
+        peak = float(values[np.isfinite(values)].max(initial=0.0))
+        for group in groups:
+            peaks = [known for known in (*group.values(), peak) if known > 0]
+            if not peaks or max(peaks) <= LIKE_SIZE * min(peaks):
+                group[column] = peak
+                break
+        else:
+            groups.append({column: peak})
+    return [list(group) for group in groups]
 
 
 def draw(panels: list[Panel], ax: Axes | list[Axes] | None) -> Figure:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from novel_actors.config import (
+    AGENTS_FEW,
     AGENTS_PER_PARTITION,
     PARTITIONS_DEFAULT_MAX,
     PARTITIONS_DEFAULT_MIN,
+    PARTITIONS_FEW,
     AsyncSettings,
 )
 from novel_actors.core.random_streams import RandomStreams
@@ -267,8 +269,11 @@ class Simulation:
 
 
 def default_partitions(agents: int) -> int:
-    """Return the number of partitions for so many agents: a power of two, so many that a partition fits a cache."""
-    partitions = PARTITIONS_DEFAULT_MIN
+    """Return the number of partitions for so many agents: a power of two.
+
+    Few agents are cut into few, since each costs some microseconds a tick; many into so many that each fits a cache.
+    """
+    partitions = PARTITIONS_FEW if agents < AGENTS_FEW else PARTITIONS_DEFAULT_MIN
     while partitions < PARTITIONS_DEFAULT_MAX and partitions * AGENTS_PER_PARTITION < agents:
         partitions *= 2
     return partitions

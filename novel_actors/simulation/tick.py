@@ -7,6 +7,7 @@ spawns, removes and emits. An async agent gets one of its own, whose effects are
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from novel_actors.core.random_streams import Purpose, RandomStreams
 from novel_actors.errors import ModelError, StateError
 from novel_actors.simulation.agent import Agent, AgentType
-from novel_actors.simulation.batch import Batch, Broadcast, ColumnData, Entry, Run, make_columns
+from novel_actors.simulation.batch import Batch, Broadcast, ColumnData, Entry, Letter, Run, make_columns
 from novel_actors.simulation.census import Census
 from novel_actors.simulation.fields import is_whole
 from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS, AgentId
@@ -85,7 +86,7 @@ class Tick:
         "_constants",
         "_effects",
         "_keeps_senders",
-        "_messages",
+        "_letters",
         "_model",
         "_partition",
         "_peer_stream",
@@ -95,9 +96,7 @@ class Tick:
         "_population",
         "_rng",
         "_sendable",
-        "_senders",
         "_stream",
-        "_targets",
         "number",
         "sender",
     )
@@ -121,13 +120,11 @@ class Tick:
         self._peers: np.random.Generator | None = None
         self._peers_ready = min(max(actors, PEERS_MIN), PEERS_MAX)
         self._pools: dict[type, list[int]] = {}
-        self._targets: list[int] = []
-        self._messages: list[Record] = []
-        self._senders: list[int] | None = [] if self._keeps_senders else None
+        self._letters: defaultdict[int, list[Letter]] = defaultdict(list)
 
     def _add(self, effects: Effects) -> None:
         """Add what an async agent of this partition did."""
-        self._close_run()
+        self._close_runs()
         mine = self._effects
         for due, entries in effects.outbox.items():
             mine.outbox.setdefault(due, []).extend(entries)
@@ -141,7 +138,7 @@ class Tick:
 
     def _leave(self) -> Effects:
         """End the turn and return what was done in it."""
-        self._close_run()
+        self._close_runs()
         self._agent, self._population = None, -1
         return self._effects
 
@@ -232,14 +229,11 @@ class Tick:
             self._refuse_message(message.__class__)
         if to.__class__ is not int:
             to = checked_id(to)
+        letter = (to, message, self._author()) if self._keeps_senders else (to, message)
         if delay == 1:
-            self._targets.append(to)
-            self._messages.append(message)  # type: ignore[arg-type]
-            if self._senders is not None:
-                self._senders.append(self._author())
-            return
-        senders = None if self._senders is None else [self._author()]
-        self._put(Run([to], [message], senders), delay)  # type: ignore[list-item]
+            self._letters[to >> SERIAL_BITS].append(letter)  # type: ignore[arg-type]
+        else:
+            self._put(Run(to >> SERIAL_BITS, [letter]), delay)  # type: ignore[list-item]
 
     def send_many(self, senders: Any, targets: Any, message: type, delay: int = 1, **columns: object) -> None:
         """Send one message to each of many agents, as columns.
@@ -291,7 +285,8 @@ class Tick:
     def _columns(self, message: type[Record], values: dict[str, object], count: int) -> tuple[ColumnData, ...]:
         """Return checked columns; those that are one number for all are made once in a run, not in every turn."""
         for value in values.values():
-            if value.__class__ is not int and value.__class__ is not float:
+            # 0.0 and -0.0 would be one key.
+            if value.__class__ is not int and (value.__class__ is not float or not value):
                 return make_columns(message, values, count)
         key = (message, *values, *values.values(), *map(type, values.values()))
         found = self._constants.get(key)
@@ -316,20 +311,20 @@ class Tick:
     def _put(self, entry: Entry, delay: int) -> None:
         if delay.__class__ is not int or delay < 1:
             raise StateError(f"a delay is a whole number of ticks, at least 1, got {delay!r}")
-        self._close_run()
+        self._close_runs()
         entries = self._effects.outbox.setdefault(self.number + delay, [])
         entries.append(entry)
         if self._model.on_error == "isolate":
             self._effects.authors.setdefault(self.number + delay, []).append(self._author())
 
-    def _close_run(self) -> None:
-        if self._targets:
-            due = self.number + 1
-            self._effects.outbox.setdefault(due, []).append(Run(self._targets, self._messages, self._senders))
+    def _close_runs(self) -> None:
+        """Put the single messages sent so far into the outbox, ahead of what is sent next."""
+        if self._letters:
+            entries = self._effects.outbox.setdefault(self.number + 1, [])
+            entries += [Run(home, letters) for home, letters in self._letters.items()]
             if self._model.on_error == "isolate":
-                self._effects.authors.setdefault(due, []).append(None)
-            self._targets, self._messages = [], []
-            self._senders = None if self._senders is None else []
+                self._effects.authors.setdefault(self.number + 1, []).extend([None] * len(self._letters))
+            self._letters = defaultdict(list)
 
     def _actor(self) -> int:
         return NOBODY if self._agent is None else self._agent.id

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from novel_actors.errors import AgentError, AgentTimeout, UnhandledMessage
 from novel_actors.simulation.agent import Agent
 from novel_actors.simulation.async_steps import Outcome, unhandled
+from novel_actors.simulation.batch import Letter
 from novel_actors.simulation.events import AgentFailed, AgentTimedOut
 from novel_actors.simulation.handler import Handler
 from novel_actors.simulation.ids import NOBODY, SERIAL_BITS, AgentId
-from novel_actors.simulation.inbox import Inbox, Letter, Mail
+from novel_actors.simulation.inbox import Inbox, Mail
 from novel_actors.simulation.message import Messages, Record
 from novel_actors.simulation.model import KindModel, Model
 from novel_actors.simulation.partition import Group, Partition, drop_effects
