@@ -204,7 +204,8 @@ def test_the_html_view_names_the_run_and_parses() -> None:
     assert cells["path"] == "runs/r1"
     assert cells["frame fortune"] == "6 rows: id, value"
     assert cells["frame wealth"].startswith("3 rows")
-    assert len(table.findall(".//svg")) == 3  # mean, gini, count
+    assert cells["frame spread"] == "3 rowshistogram  3 bins, at the last tick"
+    assert len(table.findall(".//svg")) == 4  # mean, gini, count, the last histogram
     points = table.find(".//polyline").get("points").split()  # type: ignore[union-attr]
     assert len(points) == 3
 
@@ -219,11 +220,21 @@ def test_the_html_view_escapes_what_comes_from_a_model() -> None:
     ET.fromstring(html)
 
 
-def test_a_plot_has_one_panel_for_each_frame_over_the_same_ticks() -> None:
+def test_the_html_view_writes_whole_numbers_out_and_draws_constants_in_the_middle() -> None:
+    log = RecordLog(None, RecordSettings())
+    for tick in (0, 1):
+        log.append("money", tick, {"sum": [1234567890]})
+    table = ET.fromstring(result(log=log)._repr_html_())
+    assert "".join(table[-1][1].itertext()) == "2 rowssum  1,234,567,890"
+    assert table.find(".//polyline").get("points") == "0.0,12.0 160.0,12.0"  # type: ignore[union-attr]
+
+
+def test_a_plot_has_panels_for_each_frame_over_the_same_ticks() -> None:
     figure = result().plot("wealth", "spread", "fortune")
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
-    assert titles == ["wealth", "spread histogram", "fortune value"]
-    wealth, spread, fortune = figure.axes[:3]
+    assert titles == ["wealth", "wealth", "spread histogram", "fortune value"]
+    wealth, count, spread, fortune = figure.axes[:4]
+    assert count.get_ylabel() == "count"
     assert wealth.get_shared_x_axes().joined(wealth, spread)
     lines = {line.get_label(): line for line in wealth.lines}
     np.testing.assert_array_equal(lines["mean"].get_xdata(), [0, 2, 4])
@@ -235,9 +246,19 @@ def test_a_plot_has_one_panel_for_each_frame_over_the_same_ticks() -> None:
     np.testing.assert_array_equal(fortune.lines[0].get_ydata(), [0.75, 1.75, 2.75])
 
 
+def test_columns_share_a_panel_while_their_peaks_are_within_a_factor_of_ten() -> None:
+    log = RecordLog(None, RecordSettings())
+    rows = {"a": [-1.0, 0.5], "b": [9.0, 10.0], "c": [0.0, 11.0], "zero": [0.0, 0.0], "d": [1e6, None], "e": [0.0, 2e6]}
+    for tick in (0, 1):
+        log.append("x", tick, {name: [values[tick]] for name, values in rows.items()})
+    panels = [[line.get_label() for line in axes.lines] for axes in result(log=log).plot().axes]
+    assert panels == [["a", "b", "zero"], ["c"], ["d", "e"]]
+
+
 def test_a_plot_of_everything_leaves_out_what_holds_no_numbers() -> None:
     figure = result().plot()
-    assert sum(bool(axes.get_title(loc="left")) for axes in figure.axes) == 3
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles == ["wealth", "wealth", "spread histogram", "fortune value"]
 
 
 def test_a_plot_of_one_tick_or_of_missing_values_can_be_drawn(tmp_path: Path) -> None:
