@@ -81,16 +81,31 @@ class AgentError(NovelActorsError):
         tick: The tick in which it raised.
         cause: One line: the type and message of its exception.
         trace: The traceback as text.
+        place: The line of the model that raised, where it is known.
     """
 
-    def __init__(self, kind: str, agent_id: int, partition: int, tick: int, cause: str, trace: str) -> None:
-        super().__init__(kind, agent_id, partition, tick, cause, trace)
+    def __init__(
+        self, kind: str, agent_id: int, partition: int, tick: int, cause: str, trace: str, place: str = ""
+    ) -> None:
+        super().__init__(kind, agent_id, partition, tick, cause, trace, place)
         self.kind, self.agent_id, self.partition, self.tick = kind, agent_id, partition, tick
-        self.cause, self.trace = cause, trace
+        self.cause, self.trace, self.place = cause, trace, place
 
     def __str__(self) -> str:
         who = f"{self.kind} {self.agent_id}" if self.agent_id >= 0 else f"{self.kind} (a population)"
-        return f"{who} of partition {self.partition} raised at tick {self.tick}: {self.cause}"
+        place = f" (at {self.place})" if self.place else ""
+        return f"{who} of partition {self.partition} raised at tick {self.tick}: {self.cause}{place}"
+
+
+class CollectorError(NovelActorsError):
+    """A collector or a stop rule raised; what was saved before is intact."""
+
+    def __init__(self, what: str, tick: int, cause: str) -> None:
+        super().__init__(what, tick, cause)
+        self.what, self.tick, self.cause = what, tick, cause
+
+    def __str__(self) -> str:
+        return f"{self.what} failed at tick {self.tick}: {self.cause}"
 
 
 class UnhandledMessage(NovelActorsError):

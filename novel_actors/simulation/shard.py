@@ -23,7 +23,7 @@ from novel_actors.config import AsyncSettings
 from novel_actors.core.clock import Clock
 from novel_actors.core.partition_table import PartitionTable
 from novel_actors.core.random_streams import Purpose, RandomStreams
-from novel_actors.errors import ModelError
+from novel_actors.errors import CollectorError, ModelError
 from novel_actors.simulation.async_steps import AsyncSteps, AsyncTurn, Journal, Outcome, Outside
 from novel_actors.simulation.batch import Entry, Letter, Run, int64s, raw, split_entry
 from novel_actors.simulation.census import Census, KindCensus
@@ -43,7 +43,7 @@ from novel_actors.simulation.snapshot import (
     restore_partition,
 )
 from novel_actors.simulation.tick import RowTick, Tick
-from novel_actors.simulation.turn import IsolatedTurn, Turn, agent_error, rows_of_mail, unhandled_rows
+from novel_actors.simulation.turn import IsolatedTurn, Turn, agent_error, line_of, place_of, rows_of_mail, unhandled_rows
 
 Rows = tuple[int, int, str, dict[str, Any]]
 """(tick, partition or -1 for rows of the whole run, table, columns) of a recorded table."""
@@ -221,6 +221,8 @@ class Shard:
         """Take what enters at `tick`, ahead of all messages; every shard is told of all inputs."""
         self._inputs.setdefault(tick, []).extend(inputs)
         self.due = min(self.due, tick)
+        if self.reason == "quiescent":
+            self.reason = None
 
     def columns(self, kind: int) -> list[tuple[int, dict[str, Any]]]:
         """Return (partition, {"id": ids, field: values}) of a kind's agents, for each partition here; all copies."""
@@ -490,7 +492,10 @@ class Shard:
             return shares
         for index, collector in enumerate(self.model.collectors):
             if self.tick % collector.every == 0:
-                shares += self._shares_of(index, collector)
+                try:
+                    shares += self._shares_of(index, collector)
+                except Exception as error:  # noqa: BLE001 - code of the model
+                    raise collector_error(collector, self.tick, error) from error
         return shares
 
     def _shares_of(self, index: int, collector: Collector) -> list[Share]:
@@ -511,7 +516,7 @@ class Shard:
         if collector.reducers is None:
             for number, column in values:
                 ids = self._ids_of(kind, number)
-                self._rows.append((self.tick, number, collector.name, {"id": ids, "value": np.array(column)}))
+                self._rows.append((self.tick, number, collector.name, {"id": ids, "value": copy.deepcopy(column)}))
             return []
         return [share(index, number, collector, column) for number, column in values]
 
@@ -550,10 +555,16 @@ class Shard:
         self.due = min(frame.due for frame in every)
         self._collect([item for frame in every for item in frame.shares])
         self._is_committed = True
-        if self.collected and any(predicate(self.collected) for predicate in self.model.stop_predicates):
+        if self.collected and self._holds_predicate():
             self.reason = "predicate"
         elif self.due == NEVER and self.model.stop_quiescent:
             self.reason = "quiescent"
+
+    def _holds_predicate(self) -> bool:
+        try:
+            return any(predicate(self.collected) for predicate in self.model.stop_predicates)
+        except Exception as error:  # noqa: BLE001 - code of the model
+            raise CollectorError("a predicate of stop_when", self.tick, line_of(error)) from error
 
     def _collect(self, shares: list[Share]) -> None:
         if self.tick <= self._collected_tick or (self.tick and not self._acted):
@@ -566,14 +577,23 @@ class Shard:
             if collector.reducers is None or self.tick % collector.every:
                 continue
             parts = sorted(by_collector.get(index, []), key=lambda item: item.partition)
-            if not parts:
-                parts = [share(index, 0, collector, np.zeros(0, np.int64))]
-            partials = {s.name: [part.partials[i] for part in parts] for i, s in enumerate(collector.sources)}
-            row = collector.combine(partials)
+            try:
+                if not parts:
+                    parts = [share(index, 0, collector, np.zeros(0, np.int64))]
+                partials = {s.name: [part.partials[i] for part in parts] for i, s in enumerate(collector.sources)}
+                row = collector.combine(partials)
+                record = msgspec.msgpack.encode([self.tick, collector.name, row])
+            except Exception as error:  # noqa: BLE001 - code of the model
+                raise collector_error(collector, self.tick, error) from error
             self.collected[collector.name] = row
             self._rows.append((self.tick, -1, collector.name, {name: [value] for name, value in row.items()}))
-            record = msgspec.msgpack.encode([self.tick, collector.name, row])
             self.collected_chain = hashlib.blake2b(self.collected_chain + record, digest_size=32).digest()
+
+
+def collector_error(collector: Collector, tick: int, error: Exception) -> CollectorError:
+    """Return the error that names the collector that raised."""
+    what = f"collect {collector.name!r} of {collector.kind.__name__}"
+    return CollectorError(what, tick, f"{line_of(error)}{f' (at {place})' if (place := place_of(error)) else ''}")
 
 
 def share(index: int, partition: int, collector: Collector, values: NDArray[Any]) -> Share:

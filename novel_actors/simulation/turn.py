@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from novel_actors.simulation.model import KindModel, Model
 from novel_actors.simulation.partition import Group, Partition, drop_effects
 from novel_actors.simulation.population import Table
 from novel_actors.simulation.tick import Effects, RowTick, Tick
+
+HERE = Path(__file__).parent
 
 
 class Turn:
@@ -312,7 +315,16 @@ def line_of(error: BaseException) -> str:
 def agent_error(kind: KindModel, agent: int, partition: int, tick: int, error: BaseException) -> AgentError:
     """Return the error that names the agent, the tick and what it raised."""
     trace = "".join(traceback.format_exception(error))
-    return AgentError(kind.name, int(agent), partition, tick, line_of(error), trace)
+    return AgentError(kind.name, int(agent), partition, tick, line_of(error), trace, place_of(error))
+
+
+def place_of(error: BaseException) -> str:
+    """Return file, number and text of the innermost line of a model that an exception went through."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.parent != HERE and "numpy" not in path.parts:
+            return f"{path.name}:{frame.lineno}: {frame.line}"
+    return ""
 
 
 def unhandled_rows(kind: KindModel, message: type[Record]) -> UnhandledMessage:
