@@ -149,7 +149,7 @@ def draw_below(rng: np.random.Generator, bound: int, count: int) -> np.ndarray[t
     surplus = np.uint32((1 << 32) % bound)
     if surplus:
         low = products.astype(np.uint32)
-        missed = np.flatnonzero(low < surplus)
+        missed = (low < surplus).nonzero()[0]
         while missed.size:
             again = rng.bit_generator.random_raw((missed.size + 1) // 2).view(np.uint32)[: missed.size]
             products[missed] = again * np.uint64(bound)

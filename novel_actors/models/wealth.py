@@ -73,8 +73,8 @@ class Traders(na.Population):
         """Let all who have a unit give it away."""
         np.greater(self.wealth, 0, out=self.given)
         np.subtract(self.wealth, self.given, out=self.wealth)
-        givers = np.flatnonzero(self.given)
-        tick.send_many(self.ids[givers], tick.random_peers(Traders, givers.size), Gift, amount=1)
+        givers = int(np.count_nonzero(self.given))
+        tick.send_many(None, tick.random_peers(Traders, givers), Gift, amount=1)
 
     @na.on(Gift, rowwise=True)
     def receive(self, rows: IntArray, gifts: Messages, tick: na.Tick) -> None:
