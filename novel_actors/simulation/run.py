@@ -355,7 +355,14 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None and not isinstance(error, NovelActorsError):
             self._is_broken = self._is_broken or isinstance(error, KeyboardInterrupt)
-        self.close()
+        try:
+            self.close()
+        except NovelActorsError as another:
+            if error is None:
+                raise
+            # What went wrong first is what the user has to know.
+            if str(another) != str(error):
+                error.add_note(f"the run could not be saved as it stood: {another}")
 
     def __repr__(self) -> str:
         state = "closed" if not self._is_open else f"at tick {self.tick}"

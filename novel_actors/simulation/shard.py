@@ -494,7 +494,7 @@ class Shard:
             if self.tick % collector.every == 0:
                 try:
                     shares += self._shares_of(index, collector)
-                except Exception as error:  # noqa: BLE001 - code of the model
+                except Exception as error:
                     raise collector_error(collector, self.tick, error) from error
         return shares
 
@@ -563,7 +563,7 @@ class Shard:
     def _holds_predicate(self) -> bool:
         try:
             return any(predicate(self.collected) for predicate in self.model.stop_predicates)
-        except Exception as error:  # noqa: BLE001 - code of the model
+        except Exception as error:
             raise CollectorError("a predicate of stop_when", self.tick, line_of(error)) from error
 
     def _collect(self, shares: list[Share]) -> None:
@@ -583,7 +583,7 @@ class Shard:
                 partials = {s.name: [part.partials[i] for part in parts] for i, s in enumerate(collector.sources)}
                 row = collector.combine(partials)
                 record = msgspec.msgpack.encode([self.tick, collector.name, row])
-            except Exception as error:  # noqa: BLE001 - code of the model
+            except Exception as error:
                 raise collector_error(collector, self.tick, error) from error
             self.collected[collector.name] = row
             self._rows.append((self.tick, -1, collector.name, {name: [value] for name, value in row.items()}))
