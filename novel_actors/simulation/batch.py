@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from novel_actors.errors import StateError
 from novel_actors.simulation.fields import Field, coerce_column, coerce_scalar, is_text
-from novel_actors.simulation.ids import PARTITION_MASK, SERIAL_BITS
+from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS
 from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import Record
 
@@ -67,7 +67,9 @@ class Batch:
         """Return the messages where `mask` holds."""
         columns = tuple(select_column(column, mask) for column in self.columns)
         senders = None if self.senders is None else self.senders[mask]
-        return Batch(self.kind, self.message, self.targets[mask], columns, senders)
+        peers = self.peers
+        targets = self.targets[mask] if peers is None else peers.select(mask)
+        return Batch(self.kind, self.message, targets, columns, senders)
 
     def messages(self) -> list[Record]:
         """Return the messages as objects."""
@@ -147,7 +149,8 @@ def join_columns(field: Field, columns: Sequence[ColumnData], counts: Sequence[i
     if (
         isinstance(head, Constant)
         and not isinstance(head.value, np.ndarray)
-        and all(isinstance(column, Constant) and column.value == head.value for column in columns)
+        # By their text, since 0.0 and -0.0 are equal and yet not the same.
+        and all(isinstance(column, Constant) and repr(column.value) == repr(head.value) for column in columns)
     ):
         return head
     if is_text(field):
@@ -207,7 +210,11 @@ def split_entry(entry: Entry, assignment: NDArray[np.int64], shards: Sequence[in
         return dict.fromkeys(shards, entry)
     if isinstance(entry, Run):
         return {int(assignment[min(entry.home & PARTITION_MASK, len(assignment) - 1)]): entry}
-    homes = assignment[np.minimum(partitions_of(entry.targets), len(assignment) - 1)]
+    peers = entry.peers
+    if peers is None:
+        homes = assignment[np.minimum(partitions_of(entry.targets), len(assignment) - 1)]
+    else:
+        homes = assignment[peers.places // peers.stride]
     parts: dict[int, Entry] = {}
     for shard in shards:
         mask = homes == shard
@@ -226,10 +233,11 @@ class WireColumn(msgspec.Struct, array_like=True, frozen=True):
 
 
 class WireBatch(msgspec.Struct, array_like=True, frozen=True, tag="b"):
-    """A `Batch`."""
+    """A `Batch`; with a stride, `targets` are places of drawn peers as uint32, else ids."""
 
     kind: int
     message: int
+    stride: int
     targets: memoryview
     columns: list[WireColumn]
     senders: memoryview | None
@@ -269,7 +277,11 @@ class EntryCodec:
         if isinstance(entry, Batch):
             number = self.numbers[entry.message]
             columns = self._columns_to_wire(entry.message, entry.columns)
-            return WireBatch(entry.kind, number, raw(entry.targets), columns, raw_or_none(entry.senders))
+            peers, senders = entry.peers, raw_or_none(entry.senders)
+            if peers is None or peers.serials is not None or int(peers.places.max()) >= 1 << 32:
+                return WireBatch(entry.kind, number, 0, raw(entry.targets), columns, senders)
+            places = raw(peers.places.astype(np.uint32))
+            return WireBatch(entry.kind, number, peers.stride, places, columns, senders)
         if isinstance(entry, Broadcast):
             sort = type(entry.message)
             columns = self._columns_to_wire(sort, [Constant(value) for value in entry.message])
@@ -293,7 +305,7 @@ class EntryCodec:
     def from_wire(self, entry: WireEntry) -> Entry:
         """Return the entry; buffers are views of the frame."""
         if isinstance(entry, WireBatch):
-            targets, message = int64s(entry.targets), self.message(entry.message)
+            message, targets = self.message(entry.message), targets_from_wire(entry)
             columns = self._columns_from_wire(message, entry.columns, len(targets))
             return Batch(
                 entry.kind, message, targets, columns, None if entry.senders is None else int64s(entry.senders)
@@ -331,6 +343,14 @@ class EntryCodec:
         if len(columns) != len(fields):
             raise StateError(f"{message.__name__} has {len(fields)} fields, the frame carries {len(columns)}")
         return tuple(column_from_wire(field, column, count) for field, column in zip(fields, columns, strict=True))
+
+
+def targets_from_wire(entry: WireBatch) -> Ids | PeerIds:
+    """Return the targets of a batch as they were drawn or named."""
+    if not entry.stride:
+        return int64s(entry.targets)
+    places = np.frombuffer(entry.targets, np.uint32).astype(np.int64)
+    return PeerIds(places, entry.stride, entry.kind << KIND_SHIFT, None)
 
 
 def column_to_wire(field: Field, column: ColumnData) -> WireColumn:

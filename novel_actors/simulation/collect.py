@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from novel_actors.core.statistics import (
     distribution_of,
     merge_distributions,
 )
-from novel_actors.errors import ModelError, NovelActorsError
+from novel_actors.errors import ModelError, NovelActorsError, StateError
 from novel_actors.simulation.agent import Agent, AgentType
 from novel_actors.simulation.fields import is_whole
 from novel_actors.simulation.population import PopulationType
@@ -120,7 +121,11 @@ class CustomSource(Source):
     def partial(self, values: Values) -> Partial:
         """See `Source`."""
         partial = self.map(values)
-        return partial.item() if isinstance(partial, np.generic) else partial
+        try:
+            # As the frames carry it, also where it never leaves this shard.
+            return msgspec.msgpack.decode(msgspec.msgpack.encode(partial, enc_hook=plain_or_refuse))
+        except (TypeError, OverflowError) as error:
+            raise StateError(f"the map of reducer {self.name[7:]!r} wants to return plain values: {error}") from error
 
     def merge(self, partials: Sequence[Partial]) -> Any:
         """See `Source`."""
@@ -216,12 +221,15 @@ class Collector:
         """The distinct summaries that the reducers read."""
         return tuple({r.source.name: r.source for r in self.reducers or ()}.values())
 
-    def values_of_agents(self, agents: Sequence[Agent]) -> Values:
-        """Return (n,) values of agent objects."""
+    def values_of_agents(self, agents: Sequence[Agent]) -> Values | list[Any]:
+        """Return (n,) values of agent objects; kept one by one they are a list, since arrays would cut text."""
         if isinstance(self.value, str):
             name = self.value
-            return np.array([getattr(agent, name) for agent in agents])
-        return np.array([self.value(agent) for agent in agents])
+            values = [getattr(agent, name) for agent in agents]
+        else:
+            values = [self.value(agent) for agent in agents]
+        keeps_each = self.reducers is None and not isinstance(values[0], (int, float, np.ndarray, np.generic))
+        return values if keeps_each else np.array(values)
 
     def values_of_window(self, window: Any) -> Values:
         """Return the (n,) values of a population window."""
@@ -237,6 +245,13 @@ class Collector:
 def plain(value: Any) -> Any:
     """Return numpy scalars and arrays as Python values."""
     return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def plain_or_refuse(value: Any) -> Any:
+    """Tell msgspec how to write what numpy made."""
+    if not isinstance(value, (np.generic, np.ndarray)):
+        raise TypeError(f"got {value!r:.80} ({type(value).__name__})")
+    return value.tolist()
 
 
 def make_collector(name: str, of: type, value: object, reduce: Sequence[object] | None, every: int) -> Collector:

@@ -8,7 +8,7 @@ run goes on: every tick that is computed again comes out the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -129,7 +129,7 @@ class Coordinator:
         """Begin the run at tick 0 on so many shards, and make the first checkpoint."""
         self._table = PartitionTable.build(self.model.partitions, range(shards))
         await self._respawn()
-        await self._populate()
+        await self._outlive(self._populate())
         if self.checkpoints is not None:
             await self.checkpoint()
 
@@ -138,14 +138,14 @@ class Coordinator:
         assert self.checkpoints is not None
         self._table = PartitionTable.build(self.model.partitions, range(shards))
         await self._respawn()
-        await self._load(tick)
+        await self._outlive(self._load(tick))
 
     async def start_at(self, shards: int, states: Sequence[PartitionState], standing: Standing) -> None:
         """Begin with partitions as they once stood, on so many shards."""
         self._table = PartitionTable.build(self.model.partitions, range(shards))
         self._origin = (states, standing)
         await self._respawn()
-        await self._to_origin()
+        await self._outlive(self._to_origin())
 
     async def become(self, model: Model, checkpoints: CheckpointStore | None, every: int | None) -> None:
         """Go on as another run: with a model that differs by its seed, and a store of its own."""
@@ -158,7 +158,7 @@ class Coordinator:
         self._shards = {}
         self._table = self._table.with_shards(self._table.shards)
         await self._respawn()
-        await self._to_origin()
+        await self._outlive(self._to_origin())
         if checkpoints is not None:
             await self.checkpoint()
 
@@ -189,6 +189,7 @@ class Coordinator:
     async def _respawn(self) -> None:
         """Have a living shard for every number of the table, and no other."""
         for number in [n for n in self._shards if n not in self._table.shards]:
+            await self._shards[number].call(Shard.close)
             await self.runtime.stop(self._shards.pop(number))
         journal: Journal = self.checkpoints or Forgotten()
         for number in self._table.shards:
@@ -333,6 +334,13 @@ class Coordinator:
 
     # Faults and change ------------------------------------------------------------------------------------------
 
+    async def _outlive(self, beginning: Coroutine[Any, Any, None]) -> None:
+        """Await the beginning of a run, and begin anew with other shards when one dies in it."""
+        try:
+            await beginning
+        except ActorDiedError:
+            await self._recover()
+
     async def _recover(self) -> None:
         """Replace dead shards (by the survivors, if there are any) and return to the last checkpoint that counts.
 
@@ -390,13 +398,22 @@ class Coordinator:
 
     async def rescale(self, shards: int) -> None:
         """Go on with so many shards; partitions move as little as they can."""
+        tick, reason = self.tick, self.reason
+        try:
+            await self._move(shards)
+        except ActorDiedError:
+            await self._recover()
+            while self.tick < tick:
+                await self._stretch_once(tick)
+            await self.rescale(shards)
+        self.reason = reason
+
+    async def _move(self, shards: int) -> None:
         states, standing = await self.capture()
-        reason = self.reason
         self._table = self._table.with_shards(range(shards))
         await self._respawn()
         await self._distribute(states, standing)
         await self._advance_shards(self.tick)
-        self.reason = reason
 
     async def inject(self, agent: int, message: Record) -> int:
         """Let a message enter at the next tick, recorded; return that tick."""
@@ -410,6 +427,8 @@ class Coordinator:
                 )
             self._inputs.append((tick, agent, message))
         await self._tell_inputs(tick, [(agent, message)])
+        if self.reason == "quiescent":
+            self.reason = None
         return tick
 
     async def _tell_remembered(self) -> None:

@@ -25,7 +25,7 @@ from novel_actors.simulation.batch import (
     partitions_of,
     select_column,
 )
-from novel_actors.simulation.ids import NOBODY, PARTITION_BITS, SERIAL_BITS
+from novel_actors.simulation.ids import NOBODY, PARTITION_BITS, PARTITION_MASK, SERIAL_BITS
 from novel_actors.simulation.message import Messages, Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.partition import Partition
@@ -110,6 +110,8 @@ def make_messages(message: type[Record], columns: Sequence[ColumnData], senders:
     """Return columns as a handler on arrays sees them."""
     fields = message.__message_fields__
     arrays = {f.name: as_array(f, column, count) for f, column in zip(fields, columns, strict=True)}
+    for array in arrays.values():
+        array.setflags(write=False)
     return Messages(message, arrays, senders, count)
 
 
@@ -154,7 +156,7 @@ class Inbox:
             box += run.letters
             return
         kind = run.home >> PARTITION_BITS
-        if kind not in self._tables:
+        if kind not in self._tables or run.home & PARTITION_MASK >= self._model.partitions:
             self.dead_total += len(run.letters)
             return
         sorted_out: dict[type[Record], list[Letter]] = {}

@@ -43,7 +43,15 @@ from novel_actors.simulation.snapshot import (
     restore_partition,
 )
 from novel_actors.simulation.tick import RowTick, Tick
-from novel_actors.simulation.turn import IsolatedTurn, Turn, agent_error, line_of, place_of, rows_of_mail, unhandled_rows
+from novel_actors.simulation.turn import (
+    IsolatedTurn,
+    Turn,
+    agent_error,
+    line_of,
+    place_of,
+    rows_of_mail,
+    unhandled_rows,
+)
 
 Rows = tuple[int, int, str, dict[str, Any]]
 """(tick, partition or -1 for rows of the whole run, table, columns) of a recorded table."""
@@ -506,7 +514,9 @@ class Shard:
                 whole = table.columns.get(collector.value)
                 if whole is not None and all(source.is_exact(whole.dtype) for source in collector.sources):
                     return [share(index, next(iter(self.partitions)), collector, whole)] if len(whole) else []
-            values = [(n, collector.values_of_window(table.windows[n])) for n in self.partitions if table.counts[n]]
+            values: list[tuple[int, Any]] = [
+                (n, collector.values_of_window(table.windows[n])) for n in self.partitions if table.counts[n]
+            ]
         else:
             values = [
                 (number, collector.values_of_agents(list(partition.groups[kind].agents.values())))

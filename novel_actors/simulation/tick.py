@@ -114,7 +114,7 @@ class Tick:
 
     def _enter(self, partition: Partition, number: int, actors: int) -> None:
         """Begin a partition's turn; `actors` is how many peers are likely to be asked for."""
-        self.number, self._partition = number, partition
+        self.number, self._partition, self.sender = number, partition, NOBODY
         self._effects = Effects()
         self._rng: np.random.Generator | None = None
         self._peers: np.random.Generator | None = None
