@@ -116,6 +116,10 @@ class PeerIds(LazyIds):
         super().__init__(len(places))
         self.places, self.stride, self.first, self.serials = places, stride, first, serials
 
+    def select(self, mask: NDArray[np.bool_]) -> PeerIds:
+        """Return the peers where `mask` holds."""
+        return PeerIds(self.places[mask], self.stride, self.first, self.serials)
+
     def _make(self) -> Ids:
         partitions = self.places // self.stride
         if self.serials is None:

@@ -210,8 +210,8 @@ class Table:
         return rows_of_live[at] if len(live) else at, None if alive.all() else alive
 
     def rows_of_peers(self, peers: PeerIds) -> Ids | None:
-        """Return the table's row of each drawn peer; None unless all partitions are here and slots are rows."""
-        if self.serials or peers.serials is not None or len(self.partitions) != len(self.counts):
+        """Return the table's row of each drawn peer, all of whom are here; None unless slots are rows."""
+        if self.serials or peers.serials is not None:
             return None
         if self._stride == peers.stride:
             return peers.places
