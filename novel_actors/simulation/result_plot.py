@@ -78,6 +78,7 @@ def draw(panels: list[Panel], ax: Axes | list[Axes] | None) -> Figure:
         figure: Any = _NotebookFigure(figsize=(7.0, 1.0 + 2.2 * len(panels)), layout="constrained")
         axes = list(figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0])
         axes[-1].set_xlabel("tick")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes = list(np.atleast_1d(np.asarray(ax, dtype=object)).ravel())
         figure = axes[0].get_figure(root=True) if axes else None

@@ -1,4 +1,4 @@
-"""Everything that README.md shows is run: its Python with what it prints, its files, its command lines."""
+"""What README.md shows is run: its Python with what it prints, its files, its command lines; links lead somewhere."""
 
 import contextlib
 import io
@@ -70,6 +70,7 @@ def test_other_shell_lines_are_make_targets() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links != []
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text())]
+    assert len(links) > 1
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []

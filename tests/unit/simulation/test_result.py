@@ -235,6 +235,7 @@ def test_a_plot_has_panels_for_each_frame_over_the_same_ticks() -> None:
     assert titles == ["wealth", "wealth", "spread histogram", "fortune value"]
     wealth, count, spread, fortune = figure.axes[:4]
     assert count.get_ylabel() == "count"
+    assert all(place == round(place) for place in fortune.get_xticks())
     assert wealth.get_shared_x_axes().joined(wealth, spread)
     lines = {line.get_label(): line for line in wealth.lines}
     np.testing.assert_array_equal(lines["mean"].get_xdata(), [0, 2, 4])
