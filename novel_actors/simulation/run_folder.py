@@ -259,10 +259,10 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
         model: Model = simulation.model(on_error=manifest.on_error)
     except ModelError as error:
         raise RunFolderError(f"{path}: its model cannot be made again: {error}") from error
+    check_schema(path, msgspec.to_builtins(model.schema()), manifest.schema)
     if manifest.source is not None or simulation_given:
         check_simulation(path, model, manifest)
     model.seed, model.partitions = int(manifest.seed), manifest.partitions
-    check_schema(path, msgspec.to_builtins(model.schema()), manifest.schema)
     return model
 
 
