@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint format bench figures clean
+.PHONY: help setup demo test chaos property lint format bench figures clean
 
 help: ## Say what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
@@ -43,6 +43,9 @@ test: lint ## Check everything and run every test.
 chaos: .venv/stamp ## Kill runs at a hundred random moments; CHAOS_SEED=N repeats what it prints.
 	seed=$${CHAOS_SEED:-$$(date +%s)}; echo "CHAOS_SEED=$$seed"; \
 	CHAOS_SEED=$$seed CHAOS_ROUNDS=$${CHAOS_ROUNDS:-100} $(BIN)/pytest -n 2 --dist load tests/simulated/test_crash.py
+
+property: .venv/stamp ## Run 400 random models in all ways; each must have one outcome.
+	$(BIN)/pytest -n 2 --dist load tests/simulated/test_one_digest.py --models 400
 
 bench: .venv/stamp ## Measure every row of the table of speed beside its baselines; keep build/bench/all.json.
 	$(BIN)/novel-actors bench all

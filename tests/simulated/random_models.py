@@ -1,8 +1,8 @@
 """Small models drawn from a seed, that use the kernel in all its ways at once.
 
 A seed gives a few classes of agents whose rules are data: a table of (when, what, with which numbers). What an agent
-does depends on its state, its inbox, the census and its random stream alone, so a model has one outcome. The classes are
-written to notice small differences: the sign of a zero, the precision of a message's number, the order of letters.
+does depends on its state, its inbox, the census and its random stream alone, so a model has one outcome. The classes
+are written to notice small differences: the sign of a zero, the precision of a number, the order of letters.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ class Call:
 
 @na.message
 class Parcel:
-    # A column that stands before a field without default: the order of fields is not that of the parameters.
-    spot: np.ndarray = na.column(np.float32, shape=(2,))
     owner: na.AgentId
+    spot: np.ndarray = na.column(np.float32, shape=(2,))
     data: bytes = b""
     gain = na.column(np.float32, default=1)
     small = na.column(np.int8)
@@ -260,7 +259,8 @@ OBJECT_RULES: dict[str, Callable[[World, Any, Any, Rule], None]] = {
     "think": think,
     "fail": fail,
 }
-SELDOM = {"broadcast", "spawn", "remove", "fail"}
+MODULI = {"broadcast": (5, 12), "spawn": (3, 8), "remove": (9, 25), "fail": (12, 40)}
+"""How seldom a rule holds, where every fourth time would be too often."""
 
 
 def obey(world: World, rules: list[Rule], agent: Any, tick: Any) -> None:
@@ -277,8 +277,8 @@ class Body(na.Agent):
     level: float = 0.0
     name: str = "x"
     raw: bytes = b""
-    friends: list[int] = []
-    tally: dict[str, int] = {}
+    friends: list[int] = []  # noqa: RUF012 - each agent gets a copy
+    tally: dict[str, int] = {}  # noqa: RUF012
     last: int | None = None
     pair: tuple[int, list[float]] = (0, [])
     spot = na.column(np.float32, shape=(2,))
@@ -504,7 +504,7 @@ def make_herd(world: World, rules: list[Rule], answers: list[Rule], publishes: b
         def take(self, rows: Any, doses: Any, tick: na.Tick) -> None:
             for row, amount, on in zip(rows.tolist(), doses.amount.tolist(), doses.on.tolist(), strict=True):
                 self.level[row] = (self.level[row] * 0.5 + math.copysign(0.25, amount) + amount) % 97
-                self.ons[row] += on
+                self.ons[row] = (int(self.ons[row]) + on) % 256
 
         @na.on(Call, sender=True)
         def answer(self, rows: Any, calls: Any, tick: na.Tick) -> None:
@@ -535,11 +535,11 @@ def make_herd(world: World, rules: list[Rule], answers: list[Rule], publishes: b
 # Models -------------------------------------------------------------------------------------------------------------
 
 
-def draw_rules(rng: random.Random, count: int, seldom: int = 5) -> list[Rule]:
+def draw_rules(rng: random.Random, count: int) -> list[Rule]:
     """Draw rules; those that change much hold more seldom."""
     rules = []
-    for what in rng.choices(list(OBJECT_RULES), k=count):
-        modulus = rng.randint(seldom, seldom + 6) if what in SELDOM else rng.randint(1, 4)
+    for what in rng.choices([*OBJECT_RULES, "send_peer", "send_friend", "spawn"], k=count):
+        modulus = rng.randint(*MODULI.get(what, (1, 4)))
         rules.append(Rule(what, modulus, rng.randrange(modulus), *(rng.randrange(1000) for _ in range(3))))
     return rules
 
@@ -590,7 +590,7 @@ def random_model(seed: int) -> RandomModel:
     rng = random.Random(seed)
     world = World()
     style = rng.choice(["objects", "rows", "both", "both"])
-    is_quiet = rng.random() < 0.2
+    is_quiet = rng.random() < 0.15
     on_error = "isolate" if rng.random() < 0.35 else "fail"
     world.fails = on_error == "isolate"
     partitions = rng.randint(5, 9)
@@ -598,18 +598,18 @@ def random_model(seed: int) -> RandomModel:
     makers: list[tuple[str, Callable[[], type]]] = []
     if style != "rows":
         if not is_quiet:
-            makers.append(("Walker", lambda: make_walker(world, draw_rules(rng, rng.randint(2, 6)), draw_answers(rng))))
+            makers.append(("Walker", lambda: make_walker(world, draw_rules(rng, rng.randint(4, 9)), draw_answers(rng))))
         if is_quiet or rng.random() < 0.4:
             makers.append(("Post", lambda: make_post(world, draw_answers(rng))))
         if not is_quiet and rng.random() < 0.35:
-            makers.append(("Oracle", lambda: make_oracle(world, draw_rules(rng, rng.randint(1, 4)), draw_answers(rng))))
+            makers.append(("Oracle", lambda: make_oracle(world, draw_rules(rng, rng.randint(2, 6)), draw_answers(rng))))
     if style != "objects":
         publishes = rng.random() < 0.4
         if not is_quiet:
             makers.append(
                 (
                     "Herd",
-                    lambda: make_herd(world, draw_rules(rng, rng.randint(2, 5)), draw_answers(rng), publishes, True),
+                    lambda: make_herd(world, draw_rules(rng, rng.randint(3, 8)), draw_answers(rng), publishes, True),
                 )
             )
         if is_quiet or rng.random() < 0.4:
@@ -619,7 +619,7 @@ def random_model(seed: int) -> RandomModel:
     for _, make in makers:
         kind = make()
         world.kinds.append(kind)
-        count = rng.choice([0, 1, rng.randint(2, 9), rng.randint(5, 30), rng.randint(5, 30)])
+        count = rng.choice([rng.randint(0, 3), *(rng.randint(5, 30) for _ in range(4))])
         counts.append(count)
         add(rng, simulation, kind, count)
         if issubclass(kind, na.Population) and kind.columns["mass"].publish:
@@ -641,7 +641,7 @@ def random_model(seed: int) -> RandomModel:
         simulation.stop_when(quiescent=True)
     if rng.random() < 0.15:
         simulation.collect("bound", of=world.kinds[0], value="load", reduce=["sum"])
-        bound = rng.randint(100, 5000)
+        bound = rng.randint(500, 50_000)
         simulation.stop_when(lambda collected: collected["bound"]["sum"] > bound)
     ticks = rng.randint(6, 18)
     inputs = draw_inputs(rng, len(world.kinds), partitions, ticks, busy=is_quiet)

@@ -1,0 +1,313 @@
+"""What once differed with the number of shards, or was lost with one: each case is a small model of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import novel_actors as na
+from novel_actors.errors import AgentError
+from novel_actors.runtime.local import Faults, LocalRuntime
+
+
+@na.message
+class Push:
+    force: float = 0.0
+
+
+@na.message
+class Poke:
+    pass
+
+
+def digests(simulation: na.Simulation, ticks: int = 6, **options: Any) -> list[str]:
+    """Return the digests of a model on 1, 2, 3 and 4 shards, and rescaled at each tick."""
+    found = [simulation.run(ticks, shards=shards, **options).digest for shards in (1, 2, 3, 4)]
+    with simulation.start(**options) as run:
+        for number in range(ticks):
+            run.rescale(1 + number % 4)
+            run.advance(1)
+        found.append(run.digest)
+    return found
+
+
+def assert_one(found: list[str]) -> None:
+    assert len(set(found)) == 1, found
+
+
+class Pusher(na.Agent):
+    sign: float = 1.0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send_many(self.id, tick.random_peers(Signs, 3), Push, force=0.0 * self.sign)
+
+
+class Signs(na.Population):
+    minus = na.column(np.int64)
+    seen = na.column(np.int64)
+    shown = na.column(np.float64, publish=True)
+
+    @na.on(Push)
+    def push(self, rows: Any, pushes: Any, tick: na.Tick) -> None:
+        np.add.at(self.minus, rows, np.signbit(pushes.force))
+
+    def step(self, tick: na.Tick) -> None:
+        self.seen += int(np.signbit(tick.published(Signs, "shown")).sum())
+        self.shown = 0.0 if tick.number % 2 else -0.0
+
+
+def test_the_sign_of_a_zero_is_the_same_on_all_shards() -> None:
+    simulation = na.Simulation(seed=3, partitions=6)
+    simulation.add(Pusher, count=12, sign=lambda index, rng: np.where(index % 2, -1.0, 1.0))
+    simulation.add(Signs, count=12)
+    assert_one(digests(simulation))
+
+
+def test_a_negative_zero_arrives_as_one() -> None:
+    simulation = na.Simulation(seed=3, partitions=2)
+    simulation.add(Pusher, count=4, sign=[1.0, -1.0, 1.0, -1.0])
+    simulation.add(Signs, count=4)
+    agents = simulation.run(2).agents(Signs)
+    assert agents["minus"].sum() == 2 * 3
+    assert agents["seen"].sum() == 0
+    # What is published after tick 2 is seen in tick 3: four minus signs by each of four rows.
+    assert simulation.run(3).agents(Signs)["seen"].sum() == 16
+
+
+class Meddler(na.Population):
+    x = na.column(np.float64)
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send_many(None, tick.random_peers(Meddler, len(self)), Push, force=self.x)
+
+    @na.on(Push)
+    def push(self, rows: Any, pushes: Any, tick: na.Tick) -> None:
+        pushes.force[:] = 7.0
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_handler_cannot_write_into_messages(partitions: int) -> None:
+    simulation = na.Simulation(partitions=partitions)
+    simulation.add(Meddler, count=8)
+    for shards in {1, partitions}:
+        with pytest.raises(AgentError, match="read-only"):
+            simulation.run(3, shards=shards)
+
+
+class Gossip(na.Agent):
+    last: int = -7
+
+    def step(self, tick: na.Tick) -> None:
+        self.last = int(tick.sender)
+        if tick.rng.random() < 0.3:
+            tick.send(tick.random_peer(Gossip), Poke())
+
+    @na.on(Poke, sender=True)
+    def poked(self, poke: Poke, tick: na.Tick) -> None:
+        pass
+
+
+@pytest.mark.parametrize("on_error", ["fail", "isolate"])
+def test_the_sender_of_a_message_is_not_seen_in_other_partitions(on_error: str) -> None:
+    simulation = na.Simulation(seed=1, partitions=5)
+    simulation.add(Gossip, count=15)
+    assert_one(digests(simulation, on_error=on_error))
+
+
+def test_a_reducer_of_ones_own_gets_the_same_values_on_all_shards() -> None:
+    simulation = na.Simulation(partitions=4)
+    simulation.add(Meddler, count=8, x=np.arange(8.0))
+    kinds: set[str] = set()
+
+    def combine(parts: list[Any]) -> float:
+        kinds.update(f"{type(part).__name__} of {type(part[0]).__name__}" for part in parts)
+        return float(sum(part[0] for part in parts))
+
+    simulation.collect("tuples", of=Meddler, value="x", reduce=[na.reducer("t", lambda v: (v.sum(), v.max()), combine)])
+    simulation.collect("arrays", of=Meddler, value="x", reduce=[na.reducer("a", lambda v: np.sort(v), combine)])
+    assert_one([simulation.run(0, shards=shards).digest for shards in (1, 2, 4)])
+    assert kinds == {"list of float"}
+
+
+class Diary(na.Agent):
+    lines: list[int] = []  # noqa: RUF012
+    mark: bytes = b""
+    title: str = ""
+
+
+def test_each_agents_lists_and_texts_are_collected_as_they_are() -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Diary, count=3, mark=[b"a\0", b"", b"\0"], title=["x\0", "", "long"])
+    simulation.add(Diary, count=1, lines=[1, 2])
+    for name in ("lines", "mark", "title"):
+        simulation.collect(name, of=Diary)
+    result = simulation.run(0, shards=2)
+    assert sorted(map(list, result.frame("lines")["value"])) == [[], [], [], [1, 2]]
+    assert sorted(result.frame("mark")["value"]) == [b"", b"", b"\0", b"a\0"]
+    assert sorted(result.frame("title")["value"]) == ["", "", "long", "x\0"]
+
+
+class Sleeper(na.Agent):
+    pokes: int = 0
+
+    @na.on(Poke)
+    def poked(self, poke: Poke, tick: na.Tick) -> None:
+        self.pokes += 1
+
+
+def test_a_run_that_was_quiescent_goes_on_when_a_message_is_injected(tmp_path: Path) -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Sleeper, count=2)
+    simulation.stop_when(quiescent=True)
+    with simulation.start(shards=2, store=tmp_path / "run") as run:
+        run.advance(5)
+        assert (run.tick, run.reason) == (0, "quiescent")
+        run.inject(0, Poke())
+        run.advance(5)
+        assert (run.tick, run.reason) == (1, "quiescent")
+        assert run.agents(Sleeper)["pokes"].sum() == 1
+
+
+def test_a_message_to_an_id_that_no_agent_can_have_is_dead() -> None:
+    class Lost(na.Agent):
+        to: int
+
+        def step(self, tick: na.Tick) -> None:
+            tick.send(self.to, Push())
+
+    simulation = na.Simulation(partitions=3)
+    simulation.add(Signs, count=3)
+    ids = [(999 << 37) + 1, -1, (700 << 53) + 5, (2 << 37) + 900, 1 << 62]
+    simulation.add(Lost, count=len(ids), to=ids)
+    results = [simulation.run(2, shards=shards) for shards in (1, 3)]
+    assert_one([result.digest for result in results])
+    assert [result.statistics().dead_letters_total for result in results] == [len(ids)] * 2  # type: ignore[attr-defined]
+
+
+def test_to_draw_a_peer_of_an_extinct_kind_is_an_error_that_says_so() -> None:
+    class Alone(na.Agent):
+        def step(self, tick: na.Tick) -> None:
+            tick.random_peer(Sleeper)
+
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Sleeper)
+    simulation.add(Alone, count=1)
+    with pytest.raises(AgentError, match="no Sleeper lives"):
+        simulation.run(1)
+
+
+class Fuse(na.Agent):
+    burns: int
+    heat: float = 0.0
+
+    def step(self, tick: na.Tick) -> None:
+        self.heat += float(tick.rng.random())
+        if tick.number == self.burns:
+            raise ValueError("burnt")
+
+
+def test_a_failed_run_stands_at_the_same_whole_tick_on_any_shards(tmp_path: Path) -> None:
+    simulation = na.Simulation(partitions=6)
+    simulation.add(Fuse, count=12, burns=[9, 9, 9, 5, 9, 5, 5, 9, 9, 5, 9, 9])
+    found = []
+    for shards in (1, 2, 3, 6):
+        with simulation.start(shards=shards, store=tmp_path / str(shards), checkpoint_every=3) as run:
+            with pytest.raises(AgentError) as caught:
+                run.advance(8)
+            assert (caught.value.tick, run.tick) == (5, 4)
+            found.append(run.digest)
+    found.append(simulation.run(4).digest)
+    assert_one(found)
+
+
+class Asker(na.Agent):
+    answers: list[int] = []  # noqa: RUF012
+
+    async def step(self, tick: na.Tick) -> None:
+        self.answers = [*self.answers, await tick.ask(count_up, None)]
+
+
+asked: list[None] = []
+
+
+async def count_up(request: None) -> int:
+    asked.append(request)
+    return len(asked)
+
+
+def test_a_recorded_answer_is_not_asked_for_again_after_a_resume_and_a_rescale(tmp_path: Path) -> None:
+    asked.clear()
+    simulation = na.Simulation(partitions=3)
+    simulation.add(Asker, count=3)
+    store = tmp_path / "run"
+    # Nothing is saved after an interruption that breaks off, as at the end of the process.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        simulation.start(store=store, shards=2, checkpoint_every=4) as run,
+    ):
+        run.advance(7)
+        wanted = run.digest
+        raise KeyboardInterrupt
+    assert len(asked) == 21
+    with na.resume(store, simulation=simulation, shards=1) as run:
+        assert run.tick == 4
+        run.rescale(3)
+        run.advance(3)
+        assert run.digest == wanted
+    assert len(asked) == 21
+    with na.replay(store, 6, simulation=simulation, shards=2) as run:
+        assert run.agents(Asker)["answers"].map(len).tolist() == [6, 6, 6]
+    assert len(asked) == 21
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_was_injected_is_not_lost_with_a_shard(tmp_path: Path, keeps: bool) -> None:
+    simulation = na.Simulation(seed=5, partitions=4)
+    simulation.add(Sleeper, count=8)
+    simulation.add(Gossip, count=8)
+    simulation.run(4, store=tmp_path / "run")
+    found = []
+    for number, deaths in enumerate(([], [(0, 7)], [(1, 6), (0, 8)])):
+        runtime = LocalRuntime(Faults(deaths=set(deaths)))
+        store = tmp_path / f"fork{number}" if keeps else None
+        with na.fork(tmp_path / "run", 4, store=store, simulation=simulation, shards=3, runtime=runtime) as run:
+            run.advance(1)
+            run.inject(0, Poke())
+            run.advance(4)
+            found.append(run.digest)
+            assert run.agents(Sleeper)["pokes"].sum() == 1
+            assert run.statistics().recoveries_total == len(deaths)
+    assert_one(found)
+
+
+def test_a_death_at_the_start_or_while_rescaling_changes_nothing() -> None:
+    simulation = na.Simulation(seed=5, partitions=4)
+    simulation.add(Gossip, count=12)
+    found = [simulation.run(6).digest]
+    runtime = LocalRuntime(Faults(deaths={(1, 0)}))
+    with simulation.start(shards=2, runtime=runtime) as run:
+        run.advance(6)
+        found.append(run.digest)
+    runtime = LocalRuntime()
+    with simulation.start(shards=2, runtime=runtime) as run:
+        run.advance(3)
+        runtime.faults.deaths.add((2, 3))
+        run.rescale(3)
+        assert run.tick == 3
+        run.advance(3)
+        found.append(run.digest)
+    assert_one(found)
+
+
+def test_integers_beyond_what_msgpack_holds_are_summed_on_all_shards_alike() -> None:
+    simulation = na.Simulation(partitions=4)
+    simulation.add(Signs, count=8, minus=2**62)
+    simulation.collect("minus", of=Signs, reduce=["mean", "var"])
+    results = [simulation.run(0, shards=shards) for shards in (1, 4)]
+    assert_one([result.digest for result in results])
+    assert math.isclose(results[1].frame("minus")["mean"][0], 2.0**62)
