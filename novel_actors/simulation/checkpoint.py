@@ -38,6 +38,9 @@ OUTSIDE_KIND = "novel_actors.outside"
 
 BLOB, MANIFEST, INPUT, OUTSIDE = b"b/", b"m/", b"i/", b"o/"
 
+READS_MAX = 100
+"""How often a reader looks for another checkpoint, when the one that it reads is dropped by the writer."""
+
 
 class BlobName(msgspec.Struct, array_like=True, frozen=True):
     """A blob of a partition: what it is, and the digest under which it is stored."""
@@ -78,9 +81,7 @@ class CheckpointStore:
         self.durability: Durability = "durable" if store.durable else "queued"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="novel-actors-checkpoint")
         try:
-            self._manifests = {
-                m.tick: m for m in (self._manifest(v) for _, v in store.scan(MANIFEST, prefix_end(MANIFEST)))
-            }
+            self._find_manifests()
             self._known = live_blobs(self._manifests.values())
             self._inputs_total = sum(1 for _ in store.scan(INPUT, prefix_end(INPUT)))
         except BaseException:
@@ -89,9 +90,9 @@ class CheckpointStore:
         self.written_bytes_total = 0
         self.skipped_bytes_total = 0
 
-    @staticmethod
-    def _manifest(data: bytes) -> Manifest:
-        return unpack(data, Manifest, KIND, VERSION)
+    def _find_manifests(self) -> None:
+        found = (unpack(data, Manifest, KIND, VERSION) for _, data in self.store.scan(MANIFEST, prefix_end(MANIFEST)))
+        self._manifests = {manifest.tick: manifest for manifest in found}
 
     @property
     def ticks(self) -> list[int]:
@@ -160,9 +161,11 @@ class CheckpointStore:
         """
         manifest = self._manifests[tick]
         states = []
+        # All at once: they are as they stood at one moment, also when another process writes.
+        values = iter(self.store.get_many(BLOB + item.digest for _, names in manifest.partitions for item in names))
         for partition, names in manifest.partitions:
             blobs: dict[str, bytes] = {}
-            for item, data in zip(names, self.store.get_many([BLOB + n.digest for n in names]), strict=True):
+            for item, data in zip(names, values, strict=False):
                 if data is None or blob_digest(data) != item.digest:
                     problem = "is missing" if data is None else "was altered"
                     raise RecordDamaged(KIND, f"blob {item.name!r} of partition {partition} at tick {tick} {problem}")
@@ -173,6 +176,25 @@ class CheckpointStore:
         )
         standing = Standing(tick, manifest.collected_chain, collected, self.inputs(tick), self.outside(tick))
         return states, standing
+
+    def read_before(self, tick: int) -> tuple[int, list[PartitionState], Standing]:
+        """Return the last checkpoint that is not after `tick`, and its tick: see `read`.
+
+        A checkpoint that the process which writes has dropped in the meantime is passed over for a newer one.
+
+        Raises:
+            RunFolderError: There is none.
+            RecordDamaged: A blob is missing or altered.
+        """
+        for _ in range(READS_MAX):
+            base = last_before(self.ticks, tick)
+            try:
+                return (base, *self.read(base))
+            except RecordDamaged:
+                self._find_manifests()
+                if base in self._manifests:
+                    raise
+        raise RunFolderError(f"checkpoints are dropped more quickly than they can be read, {READS_MAX} times in a row")
 
     def inputs(self, after: int) -> dict[int, list[tuple[int, Record]]]:
         """Return what was injected for ticks after `after`."""

@@ -635,9 +635,8 @@ def branch(
         if is_fork and store is not None:
             create_folder(store)
             made_folder = True
-        base = last_before(source.ticks, int(tick))
         with naming(folder):
-            states, standing = source.read(base)
+            base, states, standing = source.read_before(int(tick))
             log = RecordLog.fork(folder, source.manifest(base).log, store, RecordSettings())
         # The run got as far in its time, however long it takes here.
         timeless = dataclasses.replace(model, stop_wall_time_s=None)
@@ -673,9 +672,8 @@ def load_result(folder: Path, simulation: Simulation | None) -> Result:
     manifest, model = open_folder(folder, simulation)
     source = open_checkpoints(folder, model, manifest, readonly=True)
     try:
-        tick = last_before(source.ticks, NEVER)
         with naming(folder):
-            states, standing = source.read(tick)
+            tick, states, standing = source.read_before(NEVER)
         saved = source.manifest(tick)
         log = RecordLog.fork(folder, saved.log, None, RecordSettings())
     finally:
