@@ -128,6 +128,27 @@ def test_what_is_read_back_is_what_was_saved(tmp_path: Path) -> None:
     run.close()
 
 
+def test_a_reader_passes_over_checkpoints_that_the_writer_has_dropped() -> None:
+    run, store = begin(), MemoryStore()
+    writer = CheckpointStore(store, run.model, keep=1)
+    for _ in range(2):
+        run.advance(1)
+        save(writer, run)
+    reader = CheckpointStore(store, run.model, keep=1)
+    assert reader.ticks == [1, 2]
+    for _ in range(2):
+        run.advance(1)
+        save(writer, run)
+    tick, states, _ = reader.read_before(100)
+    assert tick == 4
+    expected = [digest_of_blobs(state.encode(run.model)) for state in capture(run)[0]]
+    assert [digest_of_blobs(state.encode(run.model)) for state in states] == expected
+    assert reader.read_before(3)[0] == 1
+    with pytest.raises(RunFolderError, match="no checkpoint at or before tick 0"):
+        reader.read_before(0)
+    run.close()
+
+
 def test_a_missing_blob_is_named() -> None:
     run, store = begin(), MemoryStore()
     checkpoints = CheckpointStore(store, run.model, keep=1)
@@ -138,6 +159,8 @@ def test_a_missing_blob_is_named() -> None:
     store.write(batch, "queued").result()
     with pytest.raises(RecordDamaged, match=f"blob '0.fixed' of partition {partition} at tick 0 is missing"):
         checkpoints.read(0)
+    with pytest.raises(RecordDamaged, match=f"blob '0.fixed' of partition {partition} at tick 0 is missing"):
+        checkpoints.read_before(5)
     run.close()
 
 
