@@ -805,6 +805,11 @@ def test_a_read_only_folder_is_refused_to_writers_and_shown_to_readers(
         remount(folder / "disk", "ro")
         check(door("run", "faulty.yaml", "--store", "disk/new"), 1, "disk/new", "Read-only file system")
         check(door("resume", "disk/run"), 1, "disk/run", "Read-only file system")
+        shown = door("show", "disk/run", "--json")
+        assert shown.code == 0, shown.err
+        assert json.loads(shown.out)["tick"] == 8
+        with na.replay("disk/run", 8) as again:
+            assert again.digest == json.loads(shown.out)["digest"]
         remount(folder / "disk", "rw")
         assert resume_digest(door, "disk/run") == good
 

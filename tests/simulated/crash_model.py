@@ -105,6 +105,8 @@ def build(sim: na.Simulation, *, traders: int = 60, crowd: int = 3000, askers: i
     sim.collect("wealth", of=Trader, reduce=["count", "sum", "gini"])
     sim.collect("crowd", of=Crowd, value="wealth", reduce=["mean", "p90"])
     sim.collect("each", of=Trader, value="wealth", every=10)
+    # So much that it is written in parts while the run goes on.
+    sim.collect("all", of=Crowd, value="wealth", every=2)
     arm()
 
 
