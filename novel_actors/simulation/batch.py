@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novel_actors.errors import StateError
-from novel_actors.simulation.fields import Field, coerce_column, coerce_scalar, is_text
+from novel_actors.simulation.fields import REQUIRED, Field, coerce_column, coerce_scalar, is_text
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS
 from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import Record
@@ -132,7 +132,10 @@ def as_array(field: Field, column: ColumnData, count: int) -> NDArray[Any]:
     """Return a column as a read-only array of `count` rows; text becomes an object array."""
     if isinstance(column, Constant):
         if is_text(field):
-            return np.full(count, column.value, object)
+            # np.full would take a text for an array of characters, and drop zeros at its end.
+            array = np.empty(count, object)
+            array.fill(column.value)
+            return array
         return np.broadcast_to(np.asarray(column.value, field.dtype), (count, *field.shape))
     if isinstance(column, list):
         array = np.empty(count, object)
@@ -165,7 +168,7 @@ def make_columns(message: type[Record], values: Mapping[str, object], count: int
     for field in message.__message_fields__:
         if field.name in values:
             value = values[field.name]
-        elif not hasattr(field.default, "__class__") or field.default.__class__ is object:
+        elif field.default is REQUIRED:
             raise StateError(f"{owner}.{field.name} has no default: give {field.name}=")
         else:
             value = field.default

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 import novel_actors as na
 from novel_actors.errors import FrameError, StateError
-from novel_actors.simulation.batch import Batch, Broadcast, Constant, EntryCodec, Run, as_list, split_entry
+from novel_actors.simulation.batch import Batch, Broadcast, Constant, EntryCodec, Run, as_array, as_list, split_entry
 from novel_actors.simulation.frame import Frame, decode_frame, encode_frame
 
 PARTITIONS = 5
@@ -42,7 +42,9 @@ class Nothing:
 CODEC = EntryCodec([Letter, Arrays, Nothing])
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 SINGLES = st.floats(width=32, allow_nan=True)
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=9)
+# Zeros at the end are what arrays of characters lose.
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=9) | st.just("nul\0")
+BYTES = st.binary(max_size=9) | st.just(b"nul\0")
 PLACES = hnp.arrays(np.float32, (2, 2), elements=SINGLES)
 MARKS = hnp.arrays(np.bool_, 3)
 
@@ -53,7 +55,7 @@ letters = st.builds(
     known=st.booleans(),
     to=INTEGERS,
     text=TEXTS,
-    data=st.binary(max_size=9),
+    data=BYTES,
 )
 arrays = st.builds(Arrays, place=PLACES, small=st.integers(-128, 127), share=SINGLES, mark=MARKS)
 records = st.one_of(letters, arrays, st.builds(Nothing))
@@ -156,6 +158,15 @@ def test_messages_of_a_batch_are_the_same_before_and_after_the_wire(sent: Any) -
     if isinstance(sent, Batch):
         before, after = sent.messages(), received.messages()
         assert [list(map(words, message)) for message in before] == [list(map(words, message)) for message in after]
+
+
+@given(batches())
+def test_arrays_of_a_batch_hold_what_its_messages_hold(batch: Batch) -> None:
+    fields = batch.message.__message_fields__
+    columns = [as_array(field, column, batch.count) for field, column in zip(fields, batch.columns, strict=True)]
+    for row, message in enumerate(batch.messages()):
+        for field, column, value in zip(fields, columns, message, strict=True):
+            assert words(column[row] if field.shape else column.tolist()[row]) == words(value)
 
 
 @given(entries, st.lists(st.integers(0, 2), min_size=PARTITIONS, max_size=PARTITIONS))
