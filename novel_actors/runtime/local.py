@@ -103,6 +103,11 @@ class Network:
             if kept[:2] == (epoch, tick):
                 self._post(source, target, *kept)
 
+    def forget(self, shard: int) -> None:
+        """Drop all frames from and to a shard: another takes its number."""
+        self._arriving.pop(shard, None)
+        self._sent = {pair: frames for pair, frames in self._sent.items() if shard not in pair}
+
     def receive(self, target: int, epoch: int, tick: int, known: dict[int, bytes]) -> None:
         """Move what has arrived for (epoch, tick) into `known`; drop what is older, leave what is newer."""
         waiting: list[tuple[int, int, int, int, bytes]] = []
@@ -200,6 +205,11 @@ class LocalRuntime(Runtime):
     def bind(self, shard: int, ref: ActorRef[Any]) -> None:
         """Say which actor is a shard, so that a fault can end it."""
         self._shards[shard] = cast("LocalActorRef[Any]", ref)
+        self.network.forget(shard)
+
+    def kill(self, shard: int) -> None:
+        """End a shard between two calls, as a fault of its process would."""
+        self._shards[shard].die()
 
     def run(self, call: Coroutine[Any, Any, R]) -> R:
         """See `Runtime`."""

@@ -7,10 +7,11 @@ run goes on: every tick that is computed again comes out the same.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from novel_actors.config import AsyncSettings, CoordinatorSettings
 from novel_actors.core.clock import Clock
@@ -24,6 +25,8 @@ from novel_actors.simulation.model import Model
 from novel_actors.simulation.records import RecordLog
 from novel_actors.simulation.shard import Progress, Rows, Shard, ShardCounters, Standing
 from novel_actors.simulation.snapshot import PartitionState
+
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,8 +156,7 @@ class Coordinator:
         self._origin = (states, dataclasses.replace(standing, inputs={}, known=[]))
         self.model, self.checkpoints, self.every = model, checkpoints, every
         for shard in self._shards.values():
-            await shard.call(Shard.close)
-            await self.runtime.stop(shard)
+            await self._end(shard)
         self._shards = {}
         self._table = self._table.with_shards(self._table.shards)
         await self._respawn()
@@ -175,22 +177,22 @@ class Coordinator:
         """End all shards and the store; the last checkpoint under way is waited for."""
         try:
             for shard in self._shards.values():
-                try:
-                    await shard.call(Shard.close)
-                    await self.runtime.stop(shard)
-                except ActorDiedError:
-                    continue
+                await self._end(shard)
             self._settle_saving()
         finally:
             self._shards = {}
             if self.checkpoints is not None:
                 self.checkpoints.close()
 
+    async def _end(self, shard: ActorRef[Shard]) -> None:
+        with contextlib.suppress(ActorDiedError):
+            await shard.call(Shard.close)
+            await self.runtime.stop(shard)
+
     async def _respawn(self) -> None:
         """Have a living shard for every number of the table, and no other."""
         for number in [n for n in self._shards if n not in self._table.shards]:
-            await self._shards[number].call(Shard.close)
-            await self.runtime.stop(self._shards.pop(number))
+            await self._end(self._shards.pop(number))
         journal: Journal = self.checkpoints or Forgotten()
         for number in self._table.shards:
             if number not in self._shards:
@@ -258,15 +260,15 @@ class Coordinator:
         started, before = self.clock.now_s(), self.tick
         try:
             await self._advance_shards(target)
+            if self.every is not None and self.checkpoints is not None and self.tick % self.every == 0:
+                await self._begin_checkpoint()
         except ActorDiedError:
             await self._recover()
             return
         except AgentError as error:
             await self._stand_before(error.tick)
             raise
-        if self.every is not None and self.checkpoints is not None and self.tick % self.every == 0:
-            await self._begin_checkpoint()
-        elif self._saving is not None and self._saving.done():
+        if self._saving is not None and self._saving.done():
             self._settle_saving()
         taken_s = self.clock.now_s() - started
         if taken_s < self.settings.stretch_s / 2 and target - before >= self._stretch:
@@ -307,14 +309,14 @@ class Coordinator:
         if self.checkpoints is None:
             raise RunError("a run without a store keeps no checkpoints: start it with store=PATH")
         if self._saved_tick != self.tick:
-            await self._begin_checkpoint()
+            await self._with_living(self._begin_checkpoint)
         self._settle_saving()
         return self.tick
 
     async def _begin_checkpoint(self) -> None:
         assert self.checkpoints is not None
         self._settle_saving()
-        states, standing = await self.capture()
+        states, standing = await self._capture()
         self._saving = self.checkpoints.save(states, standing, self.log.to_record(), self.reason)
         self._saved_tick = self.tick
 
@@ -398,18 +400,24 @@ class Coordinator:
 
     async def rescale(self, shards: int) -> None:
         """Go on with so many shards; partitions move as little as they can."""
-        tick, reason = self.tick, self.reason
-        try:
-            await self._move(shards)
-        except ActorDiedError:
-            await self._recover()
-            while self.tick < tick:
-                await self._stretch_once(tick)
-            await self.rescale(shards)
+        reason = self.reason
+        await self._with_living(lambda: self._move(shards))
         self.reason = reason
 
+    async def _with_living(self, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Return what `work` does; when a shard dies in it, recover, come back to this tick, and work again."""
+        tick, reason = self.tick, self.reason
+        while True:
+            try:
+                return await work()
+            except ActorDiedError:
+                await self._recover()
+                while self.tick < tick:
+                    await self._stretch_once(tick)
+                self.reason = reason
+
     async def _move(self, shards: int) -> None:
-        states, standing = await self.capture()
+        states, standing = await self._capture()
         self._table = self._table.with_shards(range(shards))
         await self._respawn()
         await self._distribute(states, standing)
@@ -426,7 +434,9 @@ class Coordinator:
                     f"a run without a store keeps {self.settings.inputs_max} inputs: start it with store=PATH"
                 )
             self._inputs.append((tick, agent, message))
-        await self._tell_inputs(tick, [(agent, message)])
+        # It is recorded: where a shard died, the recovery to come tells it to all.
+        with contextlib.suppress(ActorDiedError):
+            await self._tell_inputs(tick, [(agent, message)])
         if self.reason == "quiescent":
             self.reason = None
         return tick
@@ -446,17 +456,26 @@ class Coordinator:
 
     async def capture(self) -> tuple[list[PartitionState], Standing]:
         """Return all partitions' states, in order, and the standing."""
+        return await self._with_living(self._capture)
+
+    async def _capture(self) -> tuple[list[PartitionState], Standing]:
         parts = await self.runtime.gather(*(shard.call(Shard.capture) for shard in self._shards.values()))
         standing = await next(iter(self._shards.values())).call(Shard.standing)
         return sorted((state for part in parts for state in part), key=lambda state: state.partition), standing
 
     async def columns(self, kind: int) -> list[dict[str, Any]]:
         """Return a kind's agents as columns, by partition, in order."""
+        return await self._with_living(lambda: self._columns(kind))
+
+    async def _columns(self, kind: int) -> list[dict[str, Any]]:
         parts = await self.runtime.gather(*(shard.call(Shard.columns, kind) for shard in self._shards.values()))
         return [columns for _, columns in sorted((item for part in parts for item in part), key=lambda item: item[0])]
 
     async def statistics(self) -> RunStatistics:
         """Return what the run has done."""
+        return await self._with_living(self._statistics)
+
+    async def _statistics(self) -> RunStatistics:
         shards = []
         for number, shard in self._shards.items():
             counters = dataclasses.replace(await shard.call(Shard.statistics))

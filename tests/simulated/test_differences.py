@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +312,48 @@ def test_integers_beyond_what_msgpack_holds_are_summed_on_all_shards_alike() -> 
     results = [simulation.run(0, shards=shards) for shards in (1, 4)]
     assert_one([result.digest for result in results])
     assert math.isclose(results[1].frame("minus")["mean"][0], 2.0**62)
+
+
+def test_a_death_between_two_calls_changes_nothing(tmp_path: Path) -> None:
+    simulation = na.Simulation(seed=5, partitions=4)
+    simulation.add(Gossip, count=12)
+    simulation.add(Sleeper, count=4)
+    first = int(simulation.run(0).agents(Sleeper).index[0])
+    calls: list[Callable[[Any], object]] = [
+        lambda run: run.agents(Gossip),
+        lambda run: run.statistics(),
+        lambda run: run.digest,
+        lambda run: run.result().digest,
+        lambda run: run.rescale(3),
+        lambda run: run.checkpoint(),
+    ]
+    with simulation.start() as run:
+        run.advance(3)
+        run.inject(first, Poke())
+        run.advance(4)
+        wanted = run.digest
+    for number, call in enumerate(calls):
+        runtime = LocalRuntime()
+        with simulation.start(shards=4, runtime=runtime, store=tmp_path / str(number), checkpoint_every=2) as run:
+            run.advance(3)
+            runtime.kill(1 + number % 3)
+            run.inject(first, Poke())
+            run.advance(2)
+            runtime.kill(0)
+            call(run)
+            assert run.tick == 5
+            run.advance(2)
+            assert run.statistics().recoveries_total == 2
+            assert run.digest == wanted
+
+
+def test_frames_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
+    simulation = na.Simulation(seed=5, partitions=4)
+    simulation.add(Gossip, count=12)
+    other = na.Simulation(seed=6, partitions=4)
+    other.add(Gossip, count=12)
+    wanted = simulation.run(6).digest
+    for seed in range(20):
+        runtime = LocalRuntime(Faults(seed, delay_turns=9, double=0.9, loss=0.3))
+        other.run(6, shards=3, runtime=runtime)
+        assert simulation.run(6, shards=3, runtime=runtime).digest == wanted
