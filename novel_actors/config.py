@@ -192,3 +192,41 @@ class CollectorSettings:
     young_objects: Annotated[int, Ge(700), Le(1 << 30)] = 50_000
     middle_rounds: Annotated[int, Ge(1), Le(1 << 20)] = 20
     old_rounds: Annotated[int, Ge(1), Le(1 << 20)] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeSettings:
+    """Bounds of the exchange between the shards of a run.
+
+    Attributes:
+        frame_bytes_max: A larger frame is refused by the receiving socket.
+        early_frames_max: Frames of later ticks held until their tick; beyond it they are dropped.
+        poll_ms: How long a shard waits before it looks whether it was told to stop.
+        silence_s_max: A peer that sends nothing for so long fails the tick; a shard that is stopped for less goes on.
+    """
+
+    frame_bytes_max: Annotated[int, Ge(1 << 20), Le(1 << 40)] = 1 << 33
+    early_frames_max: Annotated[int, Ge(2), Le(1 << 20)] = 4096
+    poll_ms: Annotated[int, Ge(1), Le(10_000)] = 50
+    silence_s_max: Annotated[float, Gt(0), Le(1e6)] = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How a run uses Ray.
+
+    Attributes:
+        shard_cpus: What each shard asks for.
+        object_store_bytes: Of a cluster that the run starts itself.
+        resources_s_max: How long a run waits for a cluster to have room for its shards.
+        stop_s_max: How long a shard has to end by itself before it is ended.
+    """
+
+    shard_cpus: Annotated[float, Gt(0), Le(1024)] = 1.0
+    object_store_bytes: Annotated[int, Ge(80 << 20), Le(1 << 44)] = 256 << 20
+    resources_s_max: Annotated[float, Gt(0), Le(1e6)] = 60.0
+    stop_s_max: Annotated[float, Gt(0), Le(1e3)] = 5.0
+
+
+LOCAL_CPUS_MAX: Final = 64
+"""CPUs that a Ray cluster of one's own says it has, at the most: one a partition, so that any rescale has room."""

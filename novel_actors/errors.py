@@ -444,3 +444,15 @@ class ExchangeTimeout(NovelActorsError):
 
 class RunFolderError(NovelActorsError):
     """A run folder is missing, damaged, of another version, in use, or does not fit the model."""
+
+
+class ShippingError(NovelActorsError):
+    """Something of a model cannot be sent to another process."""
+
+
+class ClusterError(NovelActorsError):
+    """A Ray cluster cannot be reached, does not fit, or has not the resources asked for."""
+
+
+class ExchangeAborted(NovelActorsError):
+    """A shard was told to stop waiting for frames, because another shard is gone."""

@@ -198,7 +198,7 @@ class LocalRuntime(Runtime):
             for call in waiting.values():
                 call.close()
 
-    def exchange(self, shard: int) -> LocalExchange:
+    def exchange(self, shard: int, epoch: int) -> LocalExchange:
         """See `Runtime`."""
         return LocalExchange(self.network, shard, lambda: self._shards[shard].die())
 
@@ -210,6 +210,9 @@ class LocalRuntime(Runtime):
     def kill(self, shard: int) -> None:
         """End a shard between two calls, as a fault of its process would."""
         self._shards[shard].die()
+
+    def close(self) -> None:
+        """See `Runtime`: nothing of it outlives its objects."""
 
     def run(self, call: Coroutine[Any, Any, R]) -> R:
         """See `Runtime`."""

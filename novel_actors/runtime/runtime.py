@@ -44,7 +44,13 @@ class Exchange(ABC):
 
 
 class Runtime(ABC):
-    """Hosts actors."""
+    """Hosts actors.
+
+    Attributes:
+        is_remote: Whether they live in processes of their own.
+    """
+
+    is_remote = False
 
     @abstractmethod
     async def spawn(self, kind: Callable[..., T], *args: Any, **kwargs: Any) -> ActorRef[T]:
@@ -59,12 +65,16 @@ class Runtime(ABC):
         """Return the results of calls made at the same time; the first exception ends the others."""
 
     @abstractmethod
-    def exchange(self, shard: int) -> Exchange:
-        """Return a shard's end of the exchange."""
+    def exchange(self, shard: int, epoch: int) -> Exchange:
+        """Return a shard's end of the exchange, for an epoch of the partition table."""
 
     @abstractmethod
     def bind(self, shard: int, ref: ActorRef[Any]) -> None:
         """Say which actor is a shard of the exchange."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End everything that the runtime has started."""
 
     @abstractmethod
     def run(self, call: Coroutine[Any, Any, R]) -> R:

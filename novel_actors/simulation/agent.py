@@ -24,6 +24,7 @@ from novel_actors.simulation.fields import (
 from novel_actors.simulation.handler import Handler, collect_handlers
 from novel_actors.simulation.ids import NOBODY, AgentId
 from novel_actors.simulation.message import Record
+from novel_actors.simulation.recipe import recipe_of
 
 
 @dataclass_transform(kw_only_default=True)
@@ -80,6 +81,10 @@ class AgentType(type):
         assert cls._fields is not None
         return cls._fields
 
+    def __recipe__(cls) -> Any:
+        """Return how to make the class again elsewhere: see `recipe`."""
+        return recipe_of(cls, make_agent_class, (cls._names, cls.fields), cls._names)
+
     @property
     def is_async(cls) -> bool:
         """Tell whether the step or any handler is a coroutine function."""
@@ -117,6 +122,17 @@ class Agent(metaclass=AgentType):
     def __repr__(self) -> str:
         values = "".join(f", {f.name}={getattr(self, f.name, '?')!r}" for f in type(self).fields)
         return f"{type(self).__name__}(id={self.id}{values})"
+
+
+def make_agent_class(
+    name: str, bases: tuple[type, ...], identity: dict[str, Any], names: dict[str, object], fields: tuple[Field, ...]
+) -> AgentType:
+    """Return an agent class with its fields and no methods yet."""
+    inherited = {field for base in bases for field in getattr(base, "_all_names", {})}
+    slots = tuple(field for field in names if field not in inherited)
+    made = AgentType(name, bases, {**identity, "__slots__": slots, "_names": names, "_frame_locals": {}})
+    made._fields = fields
+    return made
 
 
 class AgentCodec:

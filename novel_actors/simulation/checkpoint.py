@@ -14,8 +14,10 @@ The first checkpoint is always kept, so that any later tick can be computed agai
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +30,7 @@ from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.shard import Standing
 from novel_actors.simulation.snapshot import PartitionState, blob_digest, decode_state
+from novel_actors.storage.lmdb_store import LmdbStore
 from novel_actors.storage.sealed import pack, unpack
 from novel_actors.storage.store import Durability, Store, WriteBatch
 
@@ -37,6 +40,7 @@ INPUT_KIND = "novel_actors.input"
 OUTSIDE_KIND = "novel_actors.outside"
 
 BLOB, MANIFEST, INPUT, OUTSIDE = b"b/", b"m/", b"i/", b"o/"
+OUTSIDE_FOLDER = "outside"
 
 READS_MAX = 100
 """How often a reader looks for another checkpoint, when the one that it reads is dropped by the writer."""
@@ -218,21 +222,61 @@ class CheckpointStore:
 
     def outside(self, after: int) -> list[Outside]:
         """Return what came from outside to async agents in ticks after `after`."""
-        items = self.store.scan(OUTSIDE + big_endian(after + 1), prefix_end(OUTSIDE))
-        return [unpack(data, Outside, OUTSIDE_KIND, VERSION) for _, data in items]
+        found = outside_of(self.store, after)
+        folder = None if self.store.path is None else self.store.path.parent / OUTSIDE_FOLDER
+        for path in sorted(folder.glob("*.lmdb")) if folder is not None else ():
+            with LmdbStore.open(path, readonly=True) as store:
+                found += outside_of(store, after)
+        return found
+
+    def remote_journal(self) -> ShardJournal:
+        """Return a journal for a shard in a process of its own."""
+        assert self.store.path is not None
+        return ShardJournal(str(self.store.path.parent / OUTSIDE_FOLDER))
 
     def record(self, entries: Sequence[Outside]) -> None:
         """Record what came from outside (the journal of the shards); it is safe when this returns."""
-        batch = WriteBatch()
-        for entry in entries:
-            key = OUTSIDE + big_endian(entry.tick) + big_endian(entry.agent) + big_endian(entry.number + 1)
-            batch.put(key, pack(entry, OUTSIDE_KIND, VERSION))
-        self.store.write(batch, self.durability).result()
+        record_outside(self.store, entries, self.durability)
 
     def close(self) -> None:
         """Wait for the checkpoint under way and close the store."""
         self._writer.shutdown()
         self.store.close()
+
+
+class ShardJournal:
+    """The journal of a shard in a process of its own: a store beside the run's, made when first needed.
+
+    Args:
+        folder: Of all such stores of the run, on a disk that the run's own process sees too.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._store: LmdbStore | None = None
+
+    def record(self, entries: Sequence[Outside]) -> None:
+        """See `Journal`."""
+        if self._store is None:
+            folder = Path(self._folder)
+            folder.mkdir(exist_ok=True)
+            self._store = LmdbStore.open(folder / f"{secrets.token_hex(8)}.lmdb")
+        record_outside(self._store, entries, "durable")
+
+
+def record_outside(store: Store, entries: Sequence[Outside], durability: Durability) -> None:
+    """Put what came from outside into a store, and wait until it is safe."""
+    batch = WriteBatch()
+    for entry in entries:
+        key = OUTSIDE + big_endian(entry.tick) + big_endian(entry.agent) + big_endian(entry.number + 1)
+        batch.put(key, pack(entry, OUTSIDE_KIND, VERSION))
+    store.write(batch, durability).result()
+
+
+def outside_of(store: Store, after: int) -> list[Outside]:
+    """Return what a store says came from outside after a tick."""
+    items = store.scan(OUTSIDE + big_endian(after + 1), prefix_end(OUTSIDE))
+    return [unpack(data, Outside, OUTSIDE_KIND, VERSION) for _, data in items]
 
 
 def live_blobs(manifests: Iterable[Manifest]) -> set[bytes]:

@@ -193,7 +193,9 @@ class Coordinator:
         """Have a living shard for every number of the table, and no other."""
         for number in [n for n in self._shards if n not in self._table.shards]:
             await self._end(self._shards.pop(number))
-        journal: Journal = self.checkpoints or Forgotten()
+        journal: Journal = Forgotten()
+        if self.checkpoints is not None:
+            journal = self.checkpoints.remote_journal() if self.runtime.is_remote else self.checkpoints
         for number in self._table.shards:
             if number not in self._shards:
                 self._shards[number] = await self.runtime.spawn(
@@ -280,7 +282,7 @@ class Coordinator:
         self.is_whole = False
         told = await self.runtime.gather(
             *(
-                shard.call(Shard.advance, to_tick, self.runtime.exchange(number))
+                shard.call(Shard.advance, to_tick, self.runtime.exchange(number, self._table.epoch))
                 for number, shard in self._shards.items()
             )
         )

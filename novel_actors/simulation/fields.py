@@ -32,7 +32,13 @@ SCALARS: dict[object, np.dtype[Any]] = {
 }
 TEXTS = (str, bytes)
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-REQUIRED = object()
+
+
+class Required:
+    """Stands for the default of a field that has none."""
+
+
+REQUIRED = Required
 
 
 class Column:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 import msgspec
@@ -36,9 +36,17 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What every message class derives from."""
 
     __message_fields__: ClassVar[tuple[Field, ...]] = ()
+    __message_body__: ClassVar[tuple[str, ...]] = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(msgspec.structs.astuple(self))
+
+    @classmethod
+    def __recipe__(cls) -> tuple[Any, ...]:
+        """Return how to make the class again in a process that cannot import it: see `recipe`."""
+        body = {name: cls.__dict__[name] for name in cls.__message_body__}
+        about = (cls.__name__, cls.__module__, cls.__qualname__, cls.__doc__, cls.__message_fields__)
+        return remake_class, about, body, None, None, give_body
 
 
 @dataclass_transform(frozen_default=True)
@@ -70,31 +78,53 @@ def message(cls: type[T]) -> type[T]:
         if field.default is REQUIRED and not needs_value:
             raise ModelError(f"message field {cls.__name__}.{field.name} without default follows one with a default")
         needs_value = field.default is REQUIRED
-    return cast("type[T]", make_class(cls, fields, names))
-
-
-def make_class(cls: type, fields: tuple[Field, ...], names: Mapping[str, object]) -> type[Record]:
-    """Return the message class: a struct whose values are checked when it is made."""
-    taken = {*names, "__dict__", "__weakref__", "__annotations__"}
+    taken = {*names, "__dict__", "__weakref__", "__annotations__", "__module__", "__qualname__", "__doc__"}
     body: dict[str, Any] = {name: value for name, value in cls.__dict__.items() if name not in taken}
+    return cast("type[T]", make_class(cls.__name__, cls.__module__, cls.__qualname__, cls.__doc__, fields, body))
+
+
+def make_class(
+    name: str, module: str, qualname: str, doc: str | None, fields: tuple[Field, ...], body: dict[str, Any]
+) -> type[Record]:
+    """Return the message class: a struct whose values are checked when it is made.
+
+    Args:
+        name: Its name.
+        module: Where it was declared.
+        qualname: Its name within the module.
+        doc: Its docstring.
+        fields: Its fields.
+        body: Its own methods and properties.
+    """
+    whole = dict(body)
     if fields:
-        body["__post_init__"] = make_check(cls.__name__, fields)
+        whole["__post_init__"] = make_check(name, fields)
     if any(field.shape for field in fields):
-        body |= {"__eq__": equal_records, "__hash__": hash_record}
+        whole |= {"__eq__": equal_records, "__hash__": hash_record}
     parts: list[Any] = []
     for field in fields:
         declared = struct_type(field)
         if field.default is REQUIRED:
             parts.append((field.name, declared))
         else:
-            default = coerce_scalar(cls.__name__, field, field.default)
+            default = coerce_scalar(name, field, field.default)
             parts.append((field.name, declared, share(default)))
-    made = msgspec.defstruct(
-        cls.__name__, parts, bases=(Record,), namespace=body, module=cls.__module__, frozen=True, gc=False
-    )
-    made.__message_fields__ = fields  # type: ignore[attr-defined]
-    made.__qualname__, made.__doc__ = cls.__qualname__, cls.__doc__
-    return made  # type: ignore[return-value]
+    made: Any = msgspec.defstruct(name, parts, bases=(Record,), namespace=whole, module=module, frozen=True, gc=False)
+    made.__message_fields__, made.__message_body__ = fields, tuple(body)
+    made.__qualname__, made.__doc__ = qualname, doc
+    return cast("type[Record]", made)
+
+
+def remake_class(name: str, module: str, qualname: str, doc: str | None, fields: tuple[Field, ...]) -> type[Record]:
+    """Return a message class without its own methods, which may name it."""
+    return make_class(name, module, qualname, doc, fields, {})
+
+
+def give_body(cls: Any, body: dict[str, Any]) -> None:
+    """Give a message class its own methods."""
+    for name, value in body.items():
+        setattr(cls, name, value)
+    cls.__message_body__ = tuple(body)
 
 
 def share(default: object) -> Any:

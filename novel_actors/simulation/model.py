@@ -236,6 +236,15 @@ class Model:
         """Kind number -> codec, for kinds of objects."""
         return {k.number: AgentCodec(cast("type[Agent]", k.cls)) for k in self.kinds if not k.is_population}
 
+    @property
+    def shared_classes(self) -> tuple[type, ...]:
+        """The classes that every process of a run knows."""
+        return (*(kind.cls for kind in self.kinds), *self.messages)
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = {field.name for field in dataclasses.fields(self)}
+        return {name: value for name, value in self.__dict__.items() if name in fields}
+
     def number_of(self, kind: type) -> int:
         """Return a kind's number; raises `ModelError` when the model does not have it."""
         try:

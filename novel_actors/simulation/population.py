@@ -19,6 +19,7 @@ from novel_actors.simulation.handler import Handler, collect_handlers
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
 from novel_actors.simulation.lazy_ids import PeerIds, RowIds
 from novel_actors.simulation.message import Record
+from novel_actors.simulation.recipe import recipe_of
 
 Ids = NDArray[np.int64]
 
@@ -47,10 +48,22 @@ class PopulationType(type):
         made._handlers = collect_handlers(made, namespace)
         return made
 
+    def __recipe__(cls) -> Any:
+        """Return how to make the class again elsewhere: see `recipe`."""
+        own = {name: value for name, value in cls.__dict__.items() if isinstance(value, Column)}
+        return recipe_of(cls, make_population_class, (own,), own)
+
     @property
     def fields(cls) -> tuple[Field, ...]:
         """The columns as fields, in declared order."""
         return tuple(Field(c.name, np.ndarray, c.default, c.dtype, c.shape) for c in cls.columns.values())
+
+
+def make_population_class(
+    name: str, bases: tuple[type, ...], identity: dict[str, Any], columns: dict[str, Column]
+) -> PopulationType:
+    """Return a population class with its columns and no methods yet."""
+    return PopulationType(name, bases, {**identity, **columns})
 
 
 class Population(metaclass=PopulationType):

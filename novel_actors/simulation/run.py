@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import signal
 import threading
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from novel_actors.config import AsyncSettings, CollectorSettings, RecordSettings
+from novel_actors.config import LOCAL_CPUS_MAX, AsyncSettings, CollectorSettings, RecordSettings
 from novel_actors.core.clock import SystemClock
 from novel_actors.core.random_streams import RandomStreams
 from novel_actors.errors import (
@@ -123,6 +124,7 @@ class Run:
         manifest: RunManifest,
         path: Path | None,
         progress: bool | None,
+        owns_runtime: bool,
     ) -> None:
         self.id, self.path, self.model = manifest.id, path, model
         self._coordinator, self._runtime, self._manifest = coordinator, runtime, manifest
@@ -131,6 +133,7 @@ class Run:
         self._is_open = True
         self._is_broken = False
         self._result: Result | None = None
+        self._owns_runtime = owns_runtime
 
     # Going on ---------------------------------------------------------------------------------------------------
 
@@ -334,7 +337,11 @@ class Run:
                 self._write_manifest()
         finally:
             self._is_open = False
-            self._runtime.run(self._coordinator.close())
+            try:
+                self._runtime.run(self._coordinator.close())
+            finally:
+                if self._owns_runtime:
+                    self._runtime.close()
 
     def _write_manifest(self) -> None:
         if self.path is not None:
@@ -386,7 +393,8 @@ def begin(
     model: Model,
     *,
     shards: int,
-    runtime: Runtime | None,
+    runtime: Runtime | str | None,
+    address: str | None,
     store: Path | None,
     checkpoint_every: int | None,
     keep_checkpoints: int,
@@ -412,7 +420,9 @@ def begin(
     try:
         if store is not None:
             write_manifest(store, manifest)
-        return open_run(model, manifest, checkpoints, log, store, shards, runtime, progress, async_settings, None)
+        return open_run(
+            model, manifest, checkpoints, log, store, shards, runtime, address, progress, async_settings, None
+        )
     except Exception:
         if store is not None and checkpoints is not None:
             checkpoints.close()
@@ -443,23 +453,45 @@ def open_run(
     log: RecordLog,
     path: Path | None,
     shards: int,
-    runtime: Runtime | None,
+    runtime: Runtime | str | None,
+    address: str | None,
     progress: bool | None,
     async_settings: AsyncSettings,
     at_checkpoint: int | None,
 ) -> Run:
     """Return a run that stands at tick 0, or at a checkpoint; everything is closed again when that fails."""
-    home = runtime or LocalRuntime()
-    coordinator = Coordinator(model, home, checkpoints, log, SystemClock(), manifest.checkpoint_every, async_settings)
+    coordinator = None
+    home = choose_runtime(runtime, address, model)
     try:
+        coordinator = Coordinator(
+            model, home, checkpoints, log, SystemClock(), manifest.checkpoint_every, async_settings
+        )
         if at_checkpoint is None:
             home.run(coordinator.start(shards))
         else:
             home.run(coordinator.restore(shards, at_checkpoint))
     except BaseException:
-        home.run(coordinator.close())
+        try:
+            if coordinator is not None:
+                home.run(coordinator.close())
+        finally:
+            if home is not runtime:
+                home.close()
         raise
-    return Run(model, coordinator, home, manifest, path, progress)
+    return Run(model, coordinator, home, manifest, path, progress, home is not runtime)
+
+
+def choose_runtime(runtime: Runtime | str | None, address: str | None, model: Model) -> Runtime:
+    """Return where a run's shards live: see `Simulation.start`."""
+    if isinstance(runtime, Runtime):
+        return runtime
+    if runtime == "ray" or (runtime is None and address is not None):
+        from novel_actors.runtime.cluster import RayRuntime
+
+        return RayRuntime(address, max(os.cpu_count() or 1, min(model.partitions, LOCAL_CPUS_MAX)))
+    if runtime in ("local", None):
+        return LocalRuntime()
+    raise ModelError(f"runtime wants 'local', 'ray' or a Runtime, got {runtime!r}")
 
 
 def new_run_id() -> str:
@@ -472,7 +504,8 @@ def resume(
     *,
     simulation: Simulation | None = None,
     shards: int = 1,
-    runtime: Runtime | None = None,
+    runtime: Runtime | str | None = None,
+    address: str | None = None,
     progress: bool | None = None,
     async_settings: AsyncSettings | None = None,
 ) -> Run:
@@ -483,6 +516,7 @@ def resume(
         simulation: The model, where it cannot be made from the folder: classes of a notebook that is gone, functions.
         shards: As for `Simulation.start`; any number gives the same bytes.
         runtime: As for `Simulation.start`.
+        address: As for `Simulation.start`.
         progress: As for `Simulation.start`.
         async_settings: As for `Simulation.start`.
 
@@ -510,7 +544,17 @@ def resume(
         checkpoints.close()
         raise
     return open_run(
-        model, manifest, checkpoints, log, folder, shards, runtime, progress, async_settings or AsyncSettings(), tick
+        model,
+        manifest,
+        checkpoints,
+        log,
+        folder,
+        shards,
+        runtime,
+        address,
+        progress,
+        async_settings or AsyncSettings(),
+        tick,
     )
 
 
@@ -520,7 +564,8 @@ def replay(
     *,
     simulation: Simulation | None = None,
     shards: int = 1,
-    runtime: Runtime | None = None,
+    runtime: Runtime | str | None = None,
+    address: str | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Return a run as it stood at an earlier tick, computed again from a checkpoint and the recorded inputs.
@@ -533,12 +578,13 @@ def replay(
         simulation: As for `resume`.
         shards: As for `resume`.
         runtime: As for `resume`.
+        address: As for `resume`.
         progress: As for `resume`.
 
     Raises:
         RunFolderError: As for `resume`, or a tick that the run never reached.
     """
-    return branch(Path(path), to_tick, simulation, None, None, shards, runtime, progress, is_fork=False)
+    return branch(Path(path), to_tick, simulation, None, None, shards, runtime, address, progress, is_fork=False)
 
 
 def fork(
@@ -549,7 +595,8 @@ def fork(
     store: str | Path | None = None,
     simulation: Simulation | None = None,
     shards: int = 1,
-    runtime: Runtime | None = None,
+    runtime: Runtime | str | None = None,
+    address: str | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Return a new run that begins as another stood at `at_tick` and goes its own way from there.
@@ -562,13 +609,14 @@ def fork(
         simulation: As for `resume`.
         shards: As for `resume`.
         runtime: As for `resume`.
+        address: As for `resume`.
         progress: As for `resume`.
 
     Raises:
         RunFolderError: As for `replay`, or a store's folder that holds something.
     """
     folder = None if store is None else Path(store)
-    return branch(Path(path), at_tick, simulation, seed, folder, shards, runtime, progress, is_fork=True)
+    return branch(Path(path), at_tick, simulation, seed, folder, shards, runtime, address, progress, is_fork=True)
 
 
 def open_folder(folder: Path, simulation: Simulation | None) -> tuple[RunManifest, Model]:
@@ -616,7 +664,8 @@ def branch(
     seed: int | None,
     store: Path | None,
     shards: int,
-    runtime: Runtime | None,
+    runtime: Runtime | str | None,
+    address: str | None,
     progress: bool | None,
     is_fork: bool,
 ) -> Run:
@@ -626,9 +675,9 @@ def branch(
     manifest, model = open_folder(folder, simulation)
     check_shards(model, shards)
     source = open_checkpoints(folder, model, manifest, readonly=True)
-    home = runtime or LocalRuntime()
-    coordinator, checkpoints, made_folder = None, None, False
+    coordinator, checkpoints, made_folder, home = None, None, False, None
     try:
+        home = choose_runtime(runtime, address, model)
         latest = last_before(source.ticks, NEVER)
         if tick > latest:
             raise RunFolderError(f"{folder} was saved up to tick {latest}, not {tick}: resume it and go on")
@@ -655,8 +704,10 @@ def branch(
                 write_manifest(store, fresh)
             home.run(coordinator.become(forked, checkpoints, fresh.checkpoint_every))
     except BaseException as error:
-        if coordinator is not None:
+        if coordinator is not None and home is not None:
             home.run(coordinator.close())
+        if home is not None and home is not runtime:
+            home.close()
         if checkpoints is not None:
             checkpoints.close()
         if made_folder and store is not None and isinstance(error, Exception):
@@ -664,7 +715,7 @@ def branch(
         raise
     finally:
         source.close()
-    return Run(forked, coordinator, home, fresh, store, progress)
+    return Run(forked, coordinator, home, fresh, store, progress, home is not runtime)
 
 
 def load_result(folder: Path, simulation: Simulation | None) -> Result:

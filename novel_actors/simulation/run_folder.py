@@ -7,6 +7,7 @@ temporary name, synced and renamed, so it is always whole.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -24,7 +25,7 @@ from novel_actors.simulation.collect import READERS, Collector
 from novel_actors.simulation.model import Model
 
 FORMAT, VERSION = "novel_actors.run", 1
-MANIFEST, STORE = "run.json", "state.lmdb"
+MANIFEST, STORE, CHECKSUM = "run.json", "state.lmdb", "sha256"
 
 
 class RunManifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -183,7 +184,8 @@ def write_manifest(path: Path, manifest: RunManifest) -> None:
         RunFolderError: The disk is full or the folder cannot be written to.
     """
     temporary = path / f"{MANIFEST}.new"
-    data = json.dumps(msgspec.to_builtins(manifest), indent=2).encode() + b"\n"
+    record = msgspec.to_builtins(manifest)
+    data = json.dumps({**record, CHECKSUM: checksum(record)}, indent=2).encode() + b"\n"
     try:
         with open(temporary, "wb") as file:
             file.write(data)
@@ -202,6 +204,11 @@ def write_manifest(path: Path, manifest: RunManifest) -> None:
             f"{path / MANIFEST} cannot be written: {error.strerror or error}; "
             "make room or get the rights, then resume the run"
         ) from error
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """Return the digest of a manifest's content, without which an altered seed would be another run unnoticed."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> RunManifest:
@@ -223,6 +230,9 @@ def read_manifest(path: Path) -> RunManifest:
             f"{path} was written in version {raw.get('version')} of the run folder, this program reads {VERSION}: "
             "use the version of novel_actors that wrote it"
         )
+    found = raw.pop(CHECKSUM, None)
+    if found != checksum(raw):
+        raise RunFolderError(f"{path / MANIFEST} is damaged: it was altered since it was written; restore a copy")
     try:
         return msgspec.convert(raw, RunManifest)
     except msgspec.ValidationError as error:

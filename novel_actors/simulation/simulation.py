@@ -185,7 +185,8 @@ class Simulation:
         self,
         *,
         shards: int = 1,
-        runtime: Runtime | None = None,
+        runtime: Runtime | str | None = None,
+        address: str | None = None,
         store: str | Path | None = None,
         checkpoint_every: int | None = None,
         keep_checkpoints: int = 3,
@@ -198,7 +199,10 @@ class Simulation:
 
         Args:
             shards: How many shards host the partitions; the result does not depend on it.
-            runtime: Where they live; None is this process.
+            runtime: Where they live: "local" is this process, in turns; "ray" is processes of a Ray cluster. None is
+                "ray" when an address is given, else "local".
+            address: Of the cluster: "local" starts one for this run, "auto" or "IP:PORT" joins one; None takes the one
+                that this process is connected to, else starts one.
             store: A new folder for checkpoints, inputs and tables; None keeps nothing beyond this process.
             checkpoint_every: Ticks between checkpoints; None makes one at the beginning and one at the end.
             keep_checkpoints: How many are kept, beside that of tick 0.
@@ -217,6 +221,7 @@ class Simulation:
             self.model(on_error=on_error, check_rowwise=check_rowwise),
             shards=shards,
             runtime=runtime,
+            address=address,
             store=None if store is None else Path(store),
             checkpoint_every=checkpoint_every,
             keep_checkpoints=keep_checkpoints,
