@@ -20,7 +20,7 @@ from tests.simulated.random_models import RandomModel, random_model
 
 Outcome = dict[str, Any]
 
-MODELS, WAYS = 60, 4
+MODELS, WAYS = 60, 3
 """How many models every test run tries, each in so many ways."""
 
 
