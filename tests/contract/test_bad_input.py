@@ -23,6 +23,7 @@ from novel_actors.config import AsyncSettings
 from novel_actors.errors import AgentTimeout, ModelError, NovelActorsError, StateError
 from novel_actors.simulation import checkpoint
 from novel_actors.simulation.checkpoint import BLOB, INPUT, MANIFEST, OUTSIDE, Manifest
+from novel_actors.simulation.run_folder import read_manifest, write_manifest
 from novel_actors.storage.sealed import pack, unpack
 
 PROGRAM = Path(sys.executable).parent / "novel-actors"
@@ -482,9 +483,10 @@ def saved(folder: Path, door: Door) -> tuple[Path, str]:
     run.advance(8)
     run.checkpoint()
     shutil.copytree(folder / "alive", path)
-    manifest = (path / "run.json").read_text()
-    assert '"goal": 8' in manifest
-    (path / "run.json").write_text(manifest.replace('"goal": 8', '"goal": 12'))
+    manifest = read_manifest(path)
+    assert manifest.goal == 8
+    manifest.goal = 12
+    write_manifest(path, manifest)
     run.close()
     said = door("resume", folder / "alive", "--ticks", "4", "--json")
     assert json.loads(said.out)["digest"] == good
@@ -502,12 +504,10 @@ def test_a_folder_without_a_run_is_named(door: Door, folder: Path) -> None:
         (lambda text: text.replace('"version": 1', '"version": 7'), ["version 7", "reads 1", "use the version"]),
         (lambda text: text.replace("novel_actors.run", "other.run"), ["is not the manifest of a run"]),
         (lambda text: text[: len(text) // 2], ["run.json", "cannot be read"]),
-        (lambda text: text.replace('"partitions": 3', '"partitions": "three"'), ["run.json", "damaged", "partitions"]),
-        (lambda text: text.replace('"goal"', '"gaol"'), ["run.json", "damaged", "gaol"]),
+        (lambda text: text.replace('"seed": "3"', '"seed": "2"'), ["run.json", "altered", "restore a copy"]),
+        (lambda text: text.replace('"goal"', '"gaol"'), ["run.json", "altered"]),
         (lambda text: "", ["run.json", "cannot be read"]),
-        (lambda text: text.replace('"name": "count"', '"name": "counts"'), ["other collectors", "counts"]),
-        (lambda text: text.replace("Victim", "Martyr"), ["kind Martyr", "Victim"]),
-        (lambda text: text.replace("faulty.py", "gone.py"), ["gone.py"]),
+        (lambda text: "[]", ["is not the manifest of a run"]),
     ],
 )
 def test_a_manifest_of_another_version_or_damaged_is_refused(
@@ -521,6 +521,32 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(
     before = contents(path)
     check(door("resume", path), 1, *words)
     assert contents(path) == before
+
+
+def test_a_run_whose_scenario_or_classes_are_others_now_is_refused(
+    saved: tuple[Path, str], door: Door, folder: Path
+) -> None:
+    path, good = saved
+    whole = (path / "run.json").read_bytes()
+    for change, words in (
+        ({"source.model_file": str(folder / "gone.py")}, ["gone.py", "cannot be read"]),
+        ({"source.runtime.partitions": 4}, ["saved with 3 partitions, the simulation makes 4"]),
+        ({"model.collectors.0.name": "counts"}, ["other collectors (counts) than the simulation has (count)"]),
+        ({"schema.0.0.0": "Martyr"}, ["kind Martyr", "Victim now has"]),
+    ):
+        manifest = read_manifest(path)
+        for dotted, value in change.items():
+            attribute, *steps = dotted.split(".")
+            at = getattr(manifest, attribute)
+            for step in steps[:-1]:
+                at = at[int(step) if isinstance(at, list) else step]
+            at[int(steps[-1]) if isinstance(at, list) else steps[-1]] = value
+        write_manifest(path, manifest)
+        before = contents(path)
+        check(door("resume", path), 1, *words)
+        assert contents(path) == before
+        (path / "run.json").write_bytes(whole)
+    assert resume_digest(door, path) == good
 
 
 def test_a_model_that_changed_since_is_refused(saved: tuple[Path, str], door: Door, folder: Path) -> None:

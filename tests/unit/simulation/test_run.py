@@ -24,6 +24,7 @@ from novel_actors.errors import (
     StoreInUse,
 )
 from novel_actors.simulation.run import Run
+from novel_actors.simulation.run_folder import read_manifest, write_manifest
 
 TICKS = 20
 CALLS: list[tuple[int, int]] = []
@@ -373,9 +374,9 @@ def test_a_replay_does_not_end_early_for_want_of_wall_time(tmp_path: Path) -> No
         assert (run.tick, run.reason) == (0, "wall_time")
     with plain().start(store=tmp_path / "long") as run:
         run.advance(TICKS)
-    (tmp_path / "long" / "run.json").write_text(
-        (tmp_path / "long" / "run.json").read_text().replace('"wall_time_s": null', '"wall_time_s": 1e-9')
-    )
+    manifest = read_manifest(tmp_path / "long")
+    manifest.model["wall_time_s"] = 1e-9
+    write_manifest(tmp_path / "long", manifest)
     with na.replay(tmp_path / "long", 7) as again:
         assert again.tick == 7
 
