@@ -357,3 +357,19 @@ def test_frames_of_an_earlier_run_do_not_reach_the_next(tmp_path: Path) -> None:
         runtime = LocalRuntime(Faults(seed, delay_turns=9, double=0.9, loss=0.3))
         other.run(6, shards=3, runtime=runtime)
         assert simulation.run(6, shards=3, runtime=runtime).digest == wanted
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the first shard that fails ends the others, so another agent may be named; the tick and the state are one",
+)
+def test_of_several_agents_that_raise_in_one_tick_the_same_is_named_on_any_shards() -> None:
+    simulation = na.Simulation(partitions=6)
+    simulation.add(Fuse, count=12, burns=[9, 9, 9, 9, 9, 5, 5, 9, 9, 5, 9, 9])
+    named = set()
+    for shards in (1, 2, 3, 6):
+        with pytest.raises(AgentError) as caught:
+            simulation.run(8, shards=shards)
+        named.add(caught.value.agent_id)
+    assert len(named) == 1
