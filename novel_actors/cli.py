@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -29,7 +30,9 @@ from novel_actors.errors import AgentError, MissingExtra, NovelActorsError, Tabl
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
+    from novel_actors.runtime.runtime import Runtime
     from novel_actors.simulation.result import Result
     from novel_actors.simulation.run import Run
     from novel_actors.simulation.scenario import Model, Scenario
@@ -115,6 +118,13 @@ class OnError(StrEnum):
     isolate = "isolate"
 
 
+class Where(StrEnum):
+    """Where the shards of a run live."""
+
+    local = "local"
+    ray = "ray"
+
+
 def _check_set(values: list[str] | None) -> list[str]:
     for value in values or []:
         if not value.partition("=")[1] or not value.partition("=")[0].strip():
@@ -143,6 +153,16 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
 TicksOption = Annotated[int | None, typer.Option(min=0, help="Ticks to run, instead of what the scenario says.")]
 MoreTicksOption = Annotated[int | None, typer.Option(min=0, help="Run so many more ticks. [default: to its goal]")]
 ShardsOption = Annotated[int | None, typer.Option(min=1, help="Shards to run on; the result does not depend on them.")]
+RuntimeOption = Annotated[
+    Where | None,
+    typer.Option(
+        "--runtime", help="Where shards live: in this process, or on Ray. [default: local for one shard, else ray]"
+    ),
+]
+AddressOption = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of a Ray cluster: local starts one, auto or IP:PORT joins one.")
+]
+ProfileOption = Annotated[bool, typer.Option("--profile", help="Show where the time of each shard went.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of every random number.")]
 SetOption = Annotated[
     list[str] | None,
@@ -191,6 +211,9 @@ def run(
     on_error: Annotated[
         OnError | None, typer.Option(help="When an agent raises: end the run, or park the agent and go on.")
     ] = None,
+    runtime: RuntimeOption = None,
+    address: AddressOption = None,
+    profile: ProfileOption = False,
     as_json: JsonOption = False,
     no_progress: NoProgressOption = False,
     debug: DebugOption = False,
@@ -214,7 +237,9 @@ def run(
         overrides.update({key: value for key, value in options.items() if value is not None})
         scenario = load_scenario(file, overrides)
         folder = None if no_store else store or _new_folder(scenario.name)
-        _drive(_start(scenario, folder, progress=_progress(no_progress or as_json)), scenario.ticks, as_json=as_json)
+        progress = _progress(no_progress or as_json)
+        started = _start(scenario, folder, progress=progress, runtime=runtime and runtime.value, address=address)
+        _drive(started, scenario.ticks, as_json=as_json, profile=profile)
 
 
 @app.command(epilog=_epilog("resume runs/rumour-20260101T120000Z-3f2a", "resume runs/mine --shards 2 --ticks 100"))
@@ -222,6 +247,9 @@ def resume(
     path: RunArgument,
     shards: ShardsOption = None,
     ticks: MoreTicksOption = None,
+    runtime: RuntimeOption = None,
+    address: AddressOption = None,
+    profile: ProfileOption = False,
     as_json: JsonOption = False,
     no_progress: NoProgressOption = False,
     debug: DebugOption = False,
@@ -230,8 +258,10 @@ def resume(
     with _failures(debug=debug, as_json=as_json):
         import novel_actors as na
 
-        resumed = na.resume(path, shards=shards or 1, progress=_progress(no_progress or as_json))
-        _drive(resumed, ticks, as_json=as_json)
+        where = runtime and runtime.value
+        progress = _progress(no_progress or as_json)
+        resumed = na.resume(path, shards=shards or 1, runtime=where, address=address, progress=progress)
+        _drive(resumed, ticks, as_json=as_json, profile=profile)
 
 
 @app.command(epilog=_epilog("replay runs/mine --to-tick 50"))
@@ -326,14 +356,35 @@ def demo(
     no_progress: NoProgressOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run the rumour in Les Misérables, and the wealth of a million agents."""
+    """Run the rumour in Les Misérables and the wealth of a million agents, on one shard and on two."""
     with _failures(debug=debug):
         from novel_actors.simulation.scenario import load_scenario
 
-        for name, overrides in (("rumour", {}), ("wealth", {"agents": agents})):
-            scenario = load_scenario(_demo_file(f"{name}.yaml"), overrides)
+        progress = _progress(no_progress)
+        demos = [
+            load_scenario(_demo_file(f"{name}.yaml"), overrides)
+            for name, overrides in (("rumour", {}), ("wealth", {"agents": agents}))
+        ]
+        digests = []
+        for scenario in demos:
             typer.echo(f"{scenario.source}: model {scenario.model}, {json.dumps(scenario.parameters)}")
-            _drive(_start(scenario, _new_folder(scenario.name), progress=_progress(no_progress)), scenario.ticks)
+            run = _start(scenario, _new_folder(scenario.name), progress=progress)
+            digests.append(_drive(run, scenario.ticks).digest)
+        typer.echo("the same on two shards, which are actors of a Ray cluster that is started now ...")
+        from novel_actors.runtime.cluster import RayRuntime
+
+        ray = RayRuntime("local", cpus=2)
+        try:
+            for scenario, digest in zip(demos, digests, strict=True):
+                again = replace(scenario, runtime=replace(scenario.runtime, shards=2))
+                with _start(again, None, progress=progress, runtime=ray) as run:
+                    run.advance(scenario.ticks)
+                    found = run.digest
+                typer.echo(f"{scenario.name}: {digest} on one shard, {found} on two")
+                if found != digest:
+                    raise NovelActorsError(f"{scenario.name} has another digest on two shards: this is a defect")
+        finally:
+            ray.close()
 
 
 # Running
@@ -357,9 +408,18 @@ def _progress(off: bool) -> bool | None:
     return False if off else None
 
 
-def _start(scenario: Scenario, folder: Path | None, *, progress: bool | None) -> Run:
+def _start(
+    scenario: Scenario,
+    folder: Path | None,
+    *,
+    progress: bool | None,
+    runtime: Runtime | str | None = None,
+    address: str | None = None,
+) -> Run:
     return scenario.build().start(
         shards=scenario.runtime.shards,
+        runtime=runtime,
+        address=address,
         store=folder,
         checkpoint_every=None if folder is None else scenario.runtime.checkpoint_every,
         keep_checkpoints=scenario.runtime.keep_checkpoints,
@@ -368,12 +428,17 @@ def _start(scenario: Scenario, folder: Path | None, *, progress: bool | None) ->
     )
 
 
-def _drive(run: Run, ticks: int | None, *, as_json: bool = False) -> None:
+def _drive(run: Run, ticks: int | None, *, as_json: bool = False, profile: bool = False) -> Result:
     """Run to the end, or to a whole tick when a signal arrives, and report.
 
     Args:
         run: It is closed at the end.
         ticks: How many; None for the goal that the run remembers.
+        as_json: Report in JSON.
+        profile: Report where the time of each shard went.
+
+    Returns:
+        What was reported.
 
     Raises:
         SystemExit: A signal ended the run.
@@ -391,9 +456,11 @@ def _drive(run: Run, ticks: int | None, *, as_json: bool = False) -> None:
                 raise SystemExit(128 + signals.number) from None
             raise
     interrupted = result.reason == "interrupted"
-    _report(result, as_json=as_json, plot=not interrupted, resume=_resume_command(run.path) if interrupted else None)
+    resume = _resume_command(run.path) if interrupted else None
+    _report(result, as_json=as_json, plot=not interrupted, resume=resume, profile=profile)
     if interrupted:
         raise SystemExit(128 + signals.number)
+    return result
 
 
 def _resume_command(path: Path | None) -> str | None:
@@ -438,8 +505,12 @@ class _Signals:
 # Output
 
 
-def _report(result: Result, *, as_json: bool, plot: bool = True, resume: str | None = None) -> None:
+def _report(
+    result: Result, *, as_json: bool, plot: bool = True, resume: str | None = None, profile: bool = False
+) -> None:
     summary = _summary(result)
+    if profile:
+        summary["shards"] = _profile(result)
     if plot and result.path is not None:
         summary["plot"] = _save_plot(result, result.path / PLOT, quiet=as_json)
     if as_json:
@@ -456,6 +527,8 @@ def _report(result: Result, *, as_json: bool, plot: bool = True, resume: str | N
     for name, row in summary["last"].items():
         table.add_row(name, "  ".join(f"{key} {_shown(value)}" for key, value in row.items()))
     Console().print(table)
+    if profile:
+        Console().print(_profile_table(summary["shards"]))
     for key in ("path", "tables", "plot"):
         if summary[key] is not None:
             typer.echo(f"{key}: {summary[key]}")
@@ -482,6 +555,41 @@ def _summary(result: Result) -> dict[str, Any]:
         "tables": None if result.path is None else str(result.path / "tables"),
         "plot": str(drawn) if drawn is not None and drawn.is_file() else None,
     }
+
+
+def _profile(result: Result) -> list[dict[str, Any]]:
+    """Return for each shard what it did, and how many milliseconds of a tick each part took."""
+    rows = []
+    for shard in getattr(result.statistics(), "shards", ()):
+        counters = shard.counters
+        ticks = max(counters.ticks_total, 1)
+        rows.append(
+            {
+                "shard": shard.shard,
+                "partitions": shard.partitions,
+                "ticks": counters.ticks_total,
+                "messages": counters.messages_total,
+                "act_ms": 1000 * counters.act_s / ticks,
+                "swap_ms": 1000 * counters.swap_s / ticks,
+                "commit_ms": 1000 * counters.commit_s / ticks,
+                "sent_bytes": counters.sent_bytes_total // ticks,
+            }
+        )
+    mean_ms = sum(row["act_ms"] for row in rows) / max(len(rows), 1)
+    for row in rows:
+        row["imbalance"] = row["act_ms"] / mean_ms if mean_ms else 1.0
+    return rows
+
+
+def _profile_table(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="a tick of each shard")
+    for key in rows[0] if rows else ():
+        table.add_column(key, justify="right")
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row.values()))
+    return table
 
 
 def _last_row(frame: pd.DataFrame) -> dict[str, object]:

@@ -461,7 +461,7 @@ def open_run(
 ) -> Run:
     """Return a run that stands at tick 0, or at a checkpoint; everything is closed again when that fails."""
     coordinator = None
-    home = choose_runtime(runtime, address, model)
+    home = choose_runtime(runtime, address, shards, model)
     try:
         coordinator = Coordinator(
             model, home, checkpoints, log, SystemClock(), manifest.checkpoint_every, async_settings
@@ -481,11 +481,11 @@ def open_run(
     return Run(model, coordinator, home, manifest, path, progress, home is not runtime)
 
 
-def choose_runtime(runtime: Runtime | str | None, address: str | None, model: Model) -> Runtime:
+def choose_runtime(runtime: Runtime | str | None, address: str | None, shards: int, model: Model) -> Runtime:
     """Return where a run's shards live: see `Simulation.start`."""
     if isinstance(runtime, Runtime):
         return runtime
-    if runtime == "ray" or (runtime is None and address is not None):
+    if runtime == "ray" or (runtime is None and (shards > 1 or address is not None)):
         from novel_actors.runtime.cluster import RayRuntime
 
         return RayRuntime(address, max(os.cpu_count() or 1, min(model.partitions, LOCAL_CPUS_MAX)))
@@ -677,7 +677,7 @@ def branch(
     source = open_checkpoints(folder, model, manifest, readonly=True)
     coordinator, checkpoints, made_folder, home = None, None, False, None
     try:
-        home = choose_runtime(runtime, address, model)
+        home = choose_runtime(runtime, address, shards, model)
         latest = last_before(source.ticks, NEVER)
         if tick > latest:
             raise RunFolderError(f"{folder} was saved up to tick {latest}, not {tick}: resume it and go on")

@@ -200,7 +200,7 @@ class Simulation:
         Args:
             shards: How many shards host the partitions; the result does not depend on it.
             runtime: Where they live: "local" is this process, in turns; "ray" is processes of a Ray cluster. None is
-                "ray" when an address is given, else "local".
+                "local" for one shard without an address, else "ray".
             address: Of the cluster: "local" starts one for this run, "auto" or "IP:PORT" joins one; None takes the one
                 that this process is connected to, else starts one.
             store: A new folder for checkpoints, inputs and tables; None keeps nothing beyond this process.
