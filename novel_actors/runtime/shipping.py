@@ -16,7 +16,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -53,7 +53,7 @@ class Shipper:
             with by_value(local_modules()):
                 _Packer(buffer, self._numbers).dump(value)
         except Exception as error:
-            raise ShippingError(f"{type(value).__name__} cannot be sent to a shard: {error}") from error
+            raise ShippingError(f"the model cannot be sent to a shard: {error}") from error
         return buffer.getvalue()
 
     def unpack(self, data: bytes) -> Any:
@@ -104,8 +104,11 @@ def is_local(module: ModuleType) -> bool:
     if name == "__main__":
         return True
     file = getattr(module, "__file__", None)
-    if file is None or name == __name__.partition(".")[0]:
+    if name == __name__.partition(".")[0]:
         return False
+    if file is None:
+        # Modules of the interpreter and namespace packages have a spec; what somebody made by hand has none.
+        return getattr(module, "__spec__", None) is None
     return not any(file.startswith(place) for place in _INSTALLED)
 
 
@@ -117,7 +120,7 @@ def local_modules() -> list[ModuleType]:
     return [
         module
         for name, module in list(sys.modules.items())
-        if name != "__main__" and getattr(module, "__name__", None) == name and is_local(module)
+        if isinstance(cast("object", module), ModuleType) and name == module.__name__ != "__main__" and is_local(module)
     ]
 
 

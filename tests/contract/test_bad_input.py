@@ -417,8 +417,8 @@ def walkers(count: int = 6, partitions: int = 2) -> na.Simulation:
         (lambda: walkers().collect("place", of=Flock), ["Flock", "height"]),
         (lambda: walkers().collect("place", of=Walker, reduce=["men"]), ["reducer 'men' is unknown", "mean"]),
         (lambda: walkers().collect("place", of=Walker, every=0), ["every >= 1, got 0"]),
-        (lambda: walkers().run(3, shards=3), ["3 shards for 2 partitions"]),
-        (lambda: walkers().run(3, shards=0), ["at least 1 shard, got 0"]),
+        (lambda: walkers().run(3, shards=3, runtime="local"), ["3 shards for 2 partitions"]),
+        (lambda: walkers().run(3, shards=0, runtime="local"), ["at least 1 shard, got 0"]),
         (lambda: walkers().run(-3), ["ticks >= 0, got -3"]),
         (lambda: walkers().run(2.5), ["ticks >= 0, got 2.5"]),  # type: ignore[arg-type]
         (lambda: walkers().run(), ["no goal and no stop rule"]),

@@ -1,4 +1,4 @@
-"""One small Ray cluster for all tests of this folder."""
+"""One small Ray cluster for the tests of a module; never two at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cluster with room for a few shards, ended with all its processes."""
     import ray

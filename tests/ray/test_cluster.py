@@ -17,6 +17,7 @@ from novel_actors.config import ClusterSettings
 from novel_actors.errors import AgentError, ClusterError, ShippingError
 from novel_actors.models import rumour, wealth
 from novel_actors.runtime.cluster import RayActorRef, RayRuntime
+from novel_actors.simulation.scenario import load_scenario
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 
@@ -75,7 +76,7 @@ class Asker(na.Agent):
     """Asks, lives, multiplies and dies."""
 
     heard: int = 0
-    notes: list[str] = []
+    notes: list[str] = []  # noqa: RUF012 - every agent gets one of its own
 
     def step(self, tick: na.Tick) -> None:
         """Ask one of the oracles; now and then have a child or die."""
@@ -208,7 +209,7 @@ def test_a_class_that_cannot_be_sent_is_named() -> None:
 
     sim = na.Simulation(seed=1, partitions=2)
     sim.add(Locked, count=2)
-    with pytest.raises(ShippingError, match="cannot be sent to a shard: .*lock"):
+    with pytest.raises(ShippingError, match=r"cannot be sent to a shard: .*lock"):
         sim.run(ticks=1, shards=2, runtime="ray")
 
 
@@ -221,11 +222,48 @@ def test_more_cpus_than_there_are_is_said_with_what_is_missing() -> None:
         runtime.close()
 
 
+def test_a_model_in_a_file_beside_its_scenario_runs_on_shards(tmp_path: Path) -> None:
+    (tmp_path / "walkers.py").write_text(
+        textwrap.dedent(
+            """
+            import novel_actors as na
+
+            PACE = 3
+
+            @na.message
+            class Push:
+                strength: float
+
+            class Walker(na.Agent):
+                place: float = 0.0
+
+                def step(self, tick):
+                    self.place += PACE * tick.rng.random()
+                    tick.send(tick.random_peer(Walker), Push(strength=self.place))
+
+                @na.on(Push)
+                def be_pushed(self, push, tick):
+                    self.place -= push.strength / 9
+
+            def build(sim, *, agents: int = 50) -> None:
+                sim.add(Walker, count=agents)
+                sim.collect("place", of=Walker, reduce=["mean", "std"])
+            """
+        )
+    )
+    (tmp_path / "walk.yaml").write_text("model: walkers.py\nticks: 12\nruntime: {partitions: 4}\n")
+    scenario = load_scenario(tmp_path / "walk.yaml")
+    here = scenario.build().run(ticks=12)
+    there = scenario.build().run(ticks=12, shards=2)
+    assert there.digest == here.digest
+    assert there.frame("place").equals(here.frame("place"))
+
+
 def test_a_program_whose_classes_are_in_its_main_module_runs_on_shards(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent(
-            '''
+            """
             from __future__ import annotations
             import sys
             import numpy as np
@@ -267,7 +305,7 @@ def test_a_program_whose_classes_are_in_its_main_module_runs_on_shards(tmp_path:
                 sim.add(Traders, count=500)
                 print(sim.run(ticks=10).digest)
                 print(sim.run(ticks=10, shards=2, address="local").digest)
-            '''
+            """
         )
     )
     done = subprocess.run(

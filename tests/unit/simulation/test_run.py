@@ -127,7 +127,7 @@ def test_a_run_in_pieces_is_the_run_in_one(digest: str) -> None:
 
 
 def test_rescaling_at_any_time_changes_nothing(digest: str) -> None:
-    with plain().start(shards=2) as run:
+    with plain().start(shards=2, runtime="local") as run:
         for shards in (5, 1, 3, 6):
             run.advance(5)
             run.rescale(shards)
@@ -148,7 +148,7 @@ def test_a_result_stays_what_it_was_when_the_run_goes_on() -> None:
 
 
 def test_agents_are_read_while_the_run_lives() -> None:
-    with plain().start(shards=3) as run:
+    with plain().start(shards=3, runtime="local") as run:
         run.advance(TICKS)
         assert run.agents(Giver).equals(run.result().agents(Giver))
         assert len(run.agents("Rows")) == len(run.result().agents(Rows))
@@ -205,7 +205,7 @@ def fragile(breaks_at: int = 7) -> na.Simulation:
 
 
 def test_after_an_agent_raised_the_run_stands_saved_at_the_whole_tick_before(tmp_path: Path) -> None:
-    with fragile().start(shards=2, store=tmp_path / "run", checkpoint_every=4) as run:
+    with fragile().start(shards=2, runtime="local", store=tmp_path / "run", checkpoint_every=4) as run:
         with pytest.raises(AgentError, match=r"Fragile \d+ of partition \d raised at tick 7: ValueError: broken"):
             run.advance(TICKS)
         assert run.tick == 6
@@ -300,10 +300,10 @@ def test_an_async_step_without_end_is_a_time_out(tmp_path: Path) -> None:
 def test_a_resumed_run_ends_in_the_same_digest_on_any_number_of_shards(
     tmp_path: Path, digest: str, shards: int
 ) -> None:
-    with plain().start(shards=2, store=tmp_path / "run", checkpoint_every=6) as run:
+    with plain().start(shards=2, runtime="local", store=tmp_path / "run", checkpoint_every=6) as run:
         run.advance(15)
         left = killed(run, tmp_path / "killed")
-    with na.resume(left, shards=shards) as again:
+    with na.resume(left, shards=shards, runtime="local") as again:
         assert again.tick == 12
         again.advance(TICKS - 12)
         assert again.digest == digest
@@ -357,7 +357,7 @@ def test_a_replay_stands_at_any_earlier_tick_and_leaves_the_run_as_it_is(tmp_pat
             run.advance(1 if tick < TICKS else 0)
     before = (tmp_path / "run" / "state.lmdb" / "data.mdb").read_bytes()
     for tick in (0, 1, 5, 6, 17, TICKS):
-        with na.replay(tmp_path / "run", tick, shards=2) as again:
+        with na.replay(tmp_path / "run", tick, shards=2, runtime="local") as again:
             assert (again.tick, again.digest) == (tick, digests[tick])
             assert len(again.result().frame("wealth")) == tick + 1
     assert (tmp_path / "run" / "state.lmdb" / "data.mdb").read_bytes() == before
@@ -434,7 +434,7 @@ def test_injected_messages_come_again_after_a_kill_and_in_a_replay(tmp_path: Pat
         run.advance(TICKS - 11)
         expected = run.digest
         assert run.result().frame("wealth")["sum"].max() > 3 * 40
-    with na.resume(late, shards=3) as again:
+    with na.resume(late, shards=3, runtime="local") as again:
         assert again.tick == 6
         again.advance(TICKS - 6)
         assert again.digest == expected
@@ -460,7 +460,7 @@ def test_an_answer_that_was_recorded_is_never_asked_for_again(tmp_path: Path) ->
     CALLS.clear()
     MOOD[0] = 2
     try:
-        with na.resume(left, shards=2) as again:
+        with na.resume(left, shards=2, runtime="local") as again:
             assert again.tick == 6
             again.advance(4)
             assert CALLS == []
@@ -509,7 +509,7 @@ def test_what_start_was_told_is_remembered(tmp_path: Path) -> None:
 
 
 def test_statistics_count_what_was_done(tmp_path: Path) -> None:
-    with plain().start(shards=2, store=tmp_path / "run", checkpoint_every=5) as run:
+    with plain().start(shards=2, runtime="local", store=tmp_path / "run", checkpoint_every=5) as run:
         run.advance(TICKS)
         run.checkpoint()
         statistics = run.statistics()
