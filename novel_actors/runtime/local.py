@@ -160,6 +160,7 @@ class LocalRuntime(Runtime):
 
     def __init__(self, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
+        self.loses_actors = bool(self.faults.deaths)
         self.network = Network(self.faults)
         self._shards: dict[int, LocalActorRef[Any]] = {}
 

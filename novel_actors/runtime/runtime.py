@@ -48,9 +48,11 @@ class Runtime(ABC):
 
     Attributes:
         is_remote: Whether they live in processes of their own.
+        loses_actors: Whether one may die while the others live.
     """
 
     is_remote = False
+    loses_actors = True
 
     @abstractmethod
     async def spawn(self, kind: Callable[..., T], *args: Any, **kwargs: Any) -> ActorRef[T]:

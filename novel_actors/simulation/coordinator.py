@@ -135,6 +135,8 @@ class Coordinator:
         await self._outlive(self._populate())
         if self.checkpoints is not None:
             await self.checkpoint()
+        if self.checkpoints is not None or not self.runtime.loses_actors:
+            self.model.forget_first_values()
 
     async def restore(self, shards: int, tick: int) -> None:
         """Begin at a checkpoint, on so many shards."""

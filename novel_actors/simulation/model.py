@@ -236,6 +236,12 @@ class Model:
         """Kind number -> codec, for kinds of objects."""
         return {k.number: AgentCodec(cast("type[Agent]", k.cls)) for k in self.kinds if not k.is_population}
 
+    def forget_first_values(self) -> None:
+        """Let go of all first values, once nobody can need them again: they may be as large as the run."""
+        for kind in self.kinds:
+            for addition in kind.additions:
+                addition.values = {}
+
     @property
     def shared_classes(self) -> tuple[type, ...]:
         """The classes that every process of a run knows."""

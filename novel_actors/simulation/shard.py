@@ -23,7 +23,8 @@ from novel_actors.config import AsyncSettings
 from novel_actors.core.clock import Clock
 from novel_actors.core.partition_table import PartitionTable
 from novel_actors.core.random_streams import Purpose, RandomStreams
-from novel_actors.errors import CollectorError, ModelError
+from novel_actors.errors import AgentError, CollectorError, ModelError, StateError
+from novel_actors.simulation.agent import Agent
 from novel_actors.simulation.async_steps import AsyncSteps, AsyncTurn, Journal, Outcome, Outside
 from novel_actors.simulation.batch import Entry, Letter, Run, int64s, raw, split_entry
 from novel_actors.simulation.census import Census, KindCensus
@@ -331,7 +332,23 @@ class Shard:
         """Find values that a save would change early, and ever more seldom, rather than at the end of a long run."""
         for partition in self.partitions.values():
             for kind, group in partition.groups.items():
-                self.model.codecs[kind].check(list(group.agents.values()))
+                agents = list(group.agents.values())
+                try:
+                    self.model.codecs[kind].check(agents)
+                except StateError as error:
+                    raise self._name_culprit(partition, group, agents, error) from None
+
+    def _name_culprit(
+        self, partition: Partition, group: Group, agents: Sequence[Agent], error: StateError
+    ) -> AgentError:
+        """Return the error that names the first agent whose fields a save would change."""
+        codec = self.model.codecs[group.kind.number]
+        for agent in agents:
+            try:
+                codec.check([agent])
+            except StateError as found:
+                return agent_error(group.kind, agent.id, partition.number, self.tick, found)
+        return agent_error(group.kind, NOBODY, partition.number, self.tick, error)
 
     def _open_inbox(self, tick: int) -> Inbox:
         inbox = Inbox(self.model, self.partitions.values(), self.tables)
