@@ -28,7 +28,7 @@ class Poke:
 
 def digests(simulation: na.Simulation, ticks: int = 6, **options: Any) -> list[str]:
     """Return the digests of a model on 1, 2, 3 and 4 shards, and rescaled at each tick."""
-    found = [simulation.run(ticks, shards=shards, **options).digest for shards in (1, 2, 3, 4)]
+    found = [simulation.run(ticks, shards=shards, runtime="local", **options).digest for shards in (1, 2, 3, 4)]
     with simulation.start(**options) as run:
         for number in range(ticks):
             run.rescale(1 + number % 4)
@@ -97,7 +97,7 @@ def test_a_handler_cannot_write_into_messages(partitions: int) -> None:
     simulation.add(Meddler, count=8)
     for shards in {1, partitions}:
         with pytest.raises(AgentError, match="read-only"):
-            simulation.run(3, shards=shards)
+            simulation.run(3, shards=shards, runtime="local")
 
 
 class Gossip(na.Agent):
@@ -131,7 +131,7 @@ def test_a_reducer_of_ones_own_gets_the_same_values_on_all_shards() -> None:
 
     simulation.collect("tuples", of=Meddler, value="x", reduce=[na.reducer("t", lambda v: (v.sum(), v.max()), combine)])
     simulation.collect("arrays", of=Meddler, value="x", reduce=[na.reducer("a", lambda v: np.sort(v), combine)])
-    assert_one([simulation.run(0, shards=shards).digest for shards in (1, 2, 4)])
+    assert_one([simulation.run(0, shards=shards, runtime="local").digest for shards in (1, 2, 4)])
     assert kinds == {"list of float"}
 
 
@@ -147,7 +147,7 @@ def test_each_agents_lists_and_texts_are_collected_as_they_are() -> None:
     simulation.add(Diary, count=1, lines=[1, 2])
     for name in ("lines", "mark", "title"):
         simulation.collect(name, of=Diary)
-    result = simulation.run(0, shards=2)
+    result = simulation.run(0, shards=2, runtime="local")
     assert sorted(map(list, result.frame("lines")["value"])) == [[], [], [], [1, 2]]
     assert sorted(result.frame("mark")["value"]) == [b"", b"", b"\0", b"a\0"]
     assert sorted(result.frame("title")["value"]) == ["", "", "long", "x\0"]
@@ -165,7 +165,7 @@ def test_a_run_that_was_quiescent_goes_on_when_a_message_is_injected(tmp_path: P
     simulation = na.Simulation(partitions=2)
     simulation.add(Sleeper, count=2)
     simulation.stop_when(quiescent=True)
-    with simulation.start(shards=2, store=tmp_path / "run") as run:
+    with simulation.start(shards=2, runtime="local", store=tmp_path / "run") as run:
         run.advance(5)
         assert (run.tick, run.reason) == (0, "quiescent")
         run.inject(0, Poke())
@@ -185,7 +185,7 @@ def test_a_message_to_an_id_that_no_agent_can_have_is_dead() -> None:
     simulation.add(Signs, count=3)
     ids = [(999 << 37) + 1, -1, (700 << 53) + 5, (2 << 37) + 900, 1 << 62]
     simulation.add(Lost, count=len(ids), to=ids)
-    results = [simulation.run(2, shards=shards) for shards in (1, 3)]
+    results = [simulation.run(2, shards=shards, runtime="local") for shards in (1, 3)]
     assert_one([result.digest for result in results])
     assert [result.statistics().dead_letters_total for result in results] == [len(ids)] * 2  # type: ignore[attr-defined]
 
@@ -217,7 +217,7 @@ def test_a_failed_run_stands_at_the_same_whole_tick_on_any_shards(tmp_path: Path
     simulation.add(Fuse, count=12, burns=[9, 9, 9, 5, 9, 5, 5, 9, 9, 5, 9, 9])
     found = []
     for shards in (1, 2, 3, 6):
-        with simulation.start(shards=shards, store=tmp_path / str(shards), checkpoint_every=3) as run:
+        with simulation.start(shards=shards, runtime="local", store=tmp_path / str(shards), checkpoint_every=3) as run:
             with pytest.raises(AgentError) as caught:
                 run.advance(8)
             assert (caught.value.tick, run.tick) == (5, 4)
@@ -249,19 +249,19 @@ def test_a_recorded_answer_is_not_asked_for_again_after_a_resume_and_a_rescale(t
     # Nothing is saved after an interruption that breaks off, as at the end of the process.
     with (
         contextlib.suppress(KeyboardInterrupt),
-        simulation.start(store=store, shards=2, checkpoint_every=4) as run,
+        simulation.start(store=store, shards=2, runtime="local", checkpoint_every=4) as run,
     ):
         run.advance(7)
         wanted = run.digest
         raise KeyboardInterrupt
     assert len(asked) == 21
-    with na.resume(store, simulation=simulation, shards=1) as run:
+    with na.resume(store, simulation=simulation, shards=1, runtime="local") as run:
         assert run.tick == 4
         run.rescale(3)
         run.advance(3)
         assert run.digest == wanted
     assert len(asked) == 21
-    with na.replay(store, 6, simulation=simulation, shards=2) as run:
+    with na.replay(store, 6, simulation=simulation, shards=2, runtime="local") as run:
         assert run.agents(Asker)["answers"].map(len).tolist() == [6, 6, 6]
     assert len(asked) == 21
 
@@ -309,7 +309,7 @@ def test_integers_beyond_what_msgpack_holds_are_summed_on_all_shards_alike() -> 
     simulation = na.Simulation(partitions=4)
     simulation.add(Signs, count=8, minus=2**62)
     simulation.collect("minus", of=Signs, reduce=["mean", "var"])
-    results = [simulation.run(0, shards=shards) for shards in (1, 4)]
+    results = [simulation.run(0, shards=shards, runtime="local") for shards in (1, 4)]
     assert_one([result.digest for result in results])
     assert math.isclose(results[1].frame("minus")["mean"][0], 2.0**62)
 
@@ -370,6 +370,6 @@ def test_of_several_agents_that_raise_in_one_tick_the_same_is_named_on_any_shard
     named = set()
     for shards in (1, 2, 3, 6):
         with pytest.raises(AgentError) as caught:
-            simulation.run(8, shards=shards)
+            simulation.run(8, shards=shards, runtime="local")
         named.add(caught.value.agent_id)
     assert len(named) == 1

@@ -136,7 +136,7 @@ class Ways:
 
     def several_shards(self) -> None:
         for shards in (2, 3, 5):
-            with self.start(shards=shards) as run:
+            with self.start(shards=shards, runtime="local") as run:
                 self.finish(run, f"{shards} shards")
                 counts = run.statistics()
                 for name in ("messages_total", "dead_letters_total", "events_total", "agents"):
@@ -169,12 +169,14 @@ class Ways:
 
     def resumed(self) -> None:
         ticks, store = sorted(self.some_tick() for _ in range(2)), self.new_folder()
-        with self.start(shards=self.shards(), store=store, checkpoint_every=self.rng.choice([None, 3])) as run:
+        with self.start(
+            shards=self.shards(), runtime="local", store=store, checkpoint_every=self.rng.choice([None, 3])
+        ) as run:
             injected = drive(run, self.model, ticks[0], 0)
         with na.resume(store, simulation=self.model.simulation, shards=self.shards(), runtime=self.faults()) as run:
             injected = drive(run, self.model, ticks[1], injected)
             run.rescale(self.shards())
-        with na.resume(store, simulation=self.model.simulation, shards=self.shards()) as run:
+        with na.resume(store, simulation=self.model.simulation, shards=self.shards(), runtime="local") as run:
             self.finish(run, f"resumed at {ticks}", injected)
         loaded = na.Result.load(store, simulation=self.model.simulation)
         assert_same(outcome_of(loaded, self.model), self.base, f"seed {self.model.seed}, loaded")
@@ -184,11 +186,11 @@ class Ways:
         # Nothing is saved after an interruption that breaks off, as at the end of the process.
         with (
             contextlib.suppress(KeyboardInterrupt),
-            self.start(shards=self.shards(), store=store, checkpoint_every=3) as run,
+            self.start(shards=self.shards(), runtime="local", store=store, checkpoint_every=3) as run,
         ):
             injected = drive(run, self.model, tick)
             raise KeyboardInterrupt
-        with na.resume(store, simulation=self.model.simulation, shards=self.shards()) as run:
+        with na.resume(store, simulation=self.model.simulation, shards=self.shards(), runtime="local") as run:
             assert run.tick <= tick - tick % 3
             if self.rng.random() < 0.5:
                 run.rescale(self.shards())
@@ -199,13 +201,15 @@ class Ways:
         with self.start() as run:
             injected = drive(run, self.model, tick)
             then, wanted = run.tick, outcome_of(run.result(), self.model)
-        with self.start(shards=self.shards(), store=store, checkpoint_every=4) as run:
+        with self.start(shards=self.shards(), runtime="local", store=store, checkpoint_every=4) as run:
             self.finish(run, "with a store")
-        with na.replay(store, then, simulation=self.model.simulation, shards=self.shards()) as run:
+        with na.replay(store, then, simulation=self.model.simulation, shards=self.shards(), runtime="local") as run:
             found = outcome_of(run.result(), self.model)
             assert_same(found, wanted, f"seed {self.model.seed}, replayed to {then}")
         other = self.rng.choice([None, self.new_folder()])
-        with na.fork(store, then, simulation=self.model.simulation, shards=self.shards(), store=other) as run:
+        with na.fork(
+            store, then, simulation=self.model.simulation, shards=self.shards(), runtime="local", store=other
+        ) as run:
             self.finish(run, f"forked at {then}", injected)
 
     ALL = (
