@@ -161,7 +161,7 @@ def test_a_run_killed_again_and_again_ends_in_the_undisturbed_digest(
     for moment_s in moments[1:]:
         done = novel_actors("resume", path, crash=f"kill:{moment_s}")
         assert done.returncode in (0, -9), f"{what}: {done.stderr}"
-    resumed = novel_actors("resume", path, "--shards", 3)
+    resumed = novel_actors("resume", path, "--runtime", "local", "--shards", 3)
     assert json.loads(resumed.stdout)["digest"] == undisturbed.digest, f"{what}: {resumed.stderr}"
 
 
