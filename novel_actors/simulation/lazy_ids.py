@@ -118,7 +118,8 @@ class PeerIds(LazyIds):
 
     def select(self, mask: NDArray[np.bool_]) -> PeerIds:
         """Return the peers where `mask` holds."""
-        return PeerIds(self.places[mask], self.stride, self.first, self.serials)
+        # Of a mask without a pattern, numpy takes numbered rows several times as fast as the marked ones.
+        return PeerIds(self.places.take(np.flatnonzero(mask)), self.stride, self.first, self.serials)
 
     def _make(self) -> Ids:
         partitions = self.places // self.stride
