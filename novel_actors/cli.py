@@ -659,6 +659,9 @@ def _failures(*, debug: bool, as_json: bool = False) -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
         raise
+    except KeyboardInterrupt as error:
+        _tell(error, "interrupted before the first tick; nothing was lost", as_json=as_json)
+        raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:  # noqa: BLE001  (nobody is above this door)
         if debug:
             import traceback
