@@ -143,6 +143,11 @@ class AgentCodec:
     def __init__(self, kind: type[Agent]) -> None:
         self.kind = kind
         self.fields = kind.fields
+        for field in self.fields:
+            if field.type is np.ndarray and not field.shape:
+                raise ModelError(
+                    f"{kind.__name__}.{field.name} is a column of one number: declare a float, int or bool"
+                )
         self._codecs: dict[str, Codec] = {
             f.name: Codec(kind.__name__, f) for f in self.fields if f.dtype is None or f.type is np.ndarray
         }
@@ -160,8 +165,11 @@ class AgentCodec:
                 self.check_scalars(field, values)
                 assert field.dtype is not None
                 blobs[field.name] = np.array(values, field.dtype).tobytes()
-            else:
+            elif is_text(field):
+                self.check_scalars(field, values)
                 blobs[field.name] = codec.encode(values)
+            else:
+                blobs[field.name] = codec.check(values)
         return blobs
 
     def decode(self, ids: list[int], blobs: Mapping[str, bytes]) -> list[Agent]:

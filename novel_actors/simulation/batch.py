@@ -152,6 +152,8 @@ def join_columns(field: Field, columns: Sequence[ColumnData], counts: Sequence[i
     if (
         isinstance(head, Constant)
         and not isinstance(head.value, np.ndarray)
+        # One NaN is not the bits of another.
+        and head.value == head.value
         # By their text, since 0.0 and -0.0 are equal and yet not the same.
         and all(isinstance(column, Constant) and repr(column.value) == repr(head.value) for column in columns)
     ):

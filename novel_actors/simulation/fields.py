@@ -166,7 +166,7 @@ def coerce_scalar(owner: str, field: Field, value: object) -> object:
             given = np.array(value)
             if not can_hold(field.dtype, given):
                 raise TypeError(f"{given.dtype} is not {field.dtype}")
-            array = given.astype(field.dtype).reshape(field.shape)
+            array = given.astype(field.dtype, order="C").reshape(field.shape)
         except (TypeError, ValueError) as error:
             raise StateError(f"{owner}.{field.name} wants {field.described}, got {value!r:.80}") from error
         if not field.shape:
@@ -181,6 +181,8 @@ def coerce_scalar(owner: str, field: Field, value: object) -> object:
     elif kind is float:
         if isinstance(value, (int, float)):
             return float(value)
+    elif kind in TEXTS and isinstance(value, kind):
+        return plain_text(owner, field, value)
     elif isinstance(value, kind):
         return value
     raise StateError(f"{owner}.{field.name} wants {field.described}, got {value!r:.80} ({type(value).__name__})")
@@ -194,6 +196,7 @@ def coerce_column(owner: str, field: Field, values: object, count: int) -> NDArr
         for value in rows:
             if type(value) is not field.type:
                 raise StateError(f"{owner}.{field.name} wants {field.described}, got {value!r:.80}")
+            plain_text(owner, field, value)
     else:
         assert field.dtype is not None
         array = np.asarray(values)
@@ -205,10 +208,21 @@ def coerce_column(owner: str, field: Field, values: object, count: int) -> NDArr
             array = np.broadcast_to(array, (count, *field.shape))
         if array.shape[1:] != field.shape:
             raise StateError(f"{owner}.{field.name} wants rows of shape {field.shape}, got an array of {array.shape}")
-        rows = array.astype(field.dtype)
+        # In C order, as it arrives on another shard: the order of bytes is that of floating sums.
+        rows = array.astype(field.dtype, order="C")
     if len(rows) != count:
         raise StateError(f"{owner}.{field.name} wants {count} rows, got {len(rows)}")
     return rows
+
+
+def plain_text(owner: str, field: Field, value: Any) -> Any:
+    """Return text as exactly `str` or `bytes`, as it arrives elsewhere; raise `StateError` when UTF-8 has no form."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise StateError(f"{owner}.{field.name} holds text that UTF-8 cannot carry: {error}") from error
+    return field.type().join((value,))
 
 
 def can_hold(dtype: np.dtype[Any], array: NDArray[Any]) -> bool:
@@ -240,7 +254,7 @@ class Codec:
         """Return the msgpack of `values`."""
         try:
             return ENCODER.encode(values)
-        except (TypeError, OverflowError, NotImplementedError) as error:
+        except (TypeError, OverflowError, NotImplementedError, UnicodeEncodeError) as error:
             raise StateError(f"{self.owner}.{self.field.name} holds a value that cannot be saved: {error}") from error
 
     def decode(self, data: bytes) -> list[Any]:
@@ -250,10 +264,11 @@ class Codec:
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise StateError(f"{self.owner}.{self.field.name} wants {self.field.described}: {error}") from error
 
-    def check(self, values: list[Any]) -> None:
-        """Raise `StateError` for the first value that would not come back from a save as what it is now."""
+    def check(self, values: list[Any]) -> bytes:
+        """Return the msgpack of `values`; raise `StateError` for the first that would not come back as it is now."""
+        data = self.encode(values)
         try:
-            back = self.decode(self.encode(values))
+            back = self.decode(data)
         except StateError:
             for value in values:
                 self.decode(self.encode([value]))
@@ -264,6 +279,7 @@ class Codec:
                     f"{self.owner}.{self.field.name} is declared {self.field.described} and holds {value!r:.80} "
                     f"({type(value).__name__}), which would be saved as {restored!r:.80}: keep to the declared type"
                 )
+        return data
 
 
 def same(left: Any, right: Any) -> bool:
@@ -285,25 +301,26 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right) or bool(left != left and right != right)
 
 
-def check_type(place: str, declared: Any) -> None:
+def check_type(place: str, declared: Any, within: tuple[type, ...] = ()) -> None:
     """Raise `ModelError` when values of a declared type would not survive a save unchanged."""
     origin = typing.get_origin(declared)
     if origin in (typing.Union, types.UnionType):
         for part in typing.get_args(declared):
-            check_type(place, part)
+            check_type(place, part, within)
         return
     if origin in (list, tuple, dict):
         for part in typing.get_args(declared):
             if part is not Ellipsis:
-                check_type(place, part)
+                check_type(place, part, within)
         return
     if origin is typing.Literal or declared in (int, float, bool, str, bytes, type(None), AgentId, np.ndarray):
         return
-    if isinstance(declared, type) and (
-        dataclasses.is_dataclass(declared)
-        or hasattr(declared, "__message_fields__")
-        or hasattr(declared, "_member_map_")
-    ):
+    if isinstance(declared, type) and dataclasses.is_dataclass(declared):
+        if declared not in within:
+            for name, part in hints_of(declared).items():
+                check_type(f"{place}: {declared.__name__}.{name}", part, (*within, declared))
+        return
+    if isinstance(declared, type) and (hasattr(declared, "__message_fields__") or hasattr(declared, "_member_map_")):
         return
     name = getattr(declared, "__name__", str(declared))
     if declared in (set, frozenset) or origin in (set, frozenset):
@@ -316,9 +333,18 @@ def check_type(place: str, declared: Any) -> None:
     )
 
 
+def hints_of(declared: type) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; none where its annotations name what is not known here."""
+    try:
+        hints = typing.get_type_hints(declared)
+    except (NameError, TypeError):
+        return {}
+    return {field.name: hints[field.name] for field in dataclasses.fields(declared)}
+
+
 def initial(default: object) -> object:
     """Return a default for one more agent: mutable defaults are copied."""
-    return default if isinstance(default, (int, float, str, bytes, tuple, type(None))) else copy.deepcopy(default)
+    return default if isinstance(default, (int, float, str, bytes, type(None))) else copy.deepcopy(default)
 
 
 def encode_custom(value: Any) -> Any:
@@ -326,7 +352,10 @@ def encode_custom(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biuf":
             raise NotImplementedError(f"an array of {value.dtype}")
-        return (value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes())
+        if not value.flags.c_contiguous:
+            raise NotImplementedError("an array that is a view in another order: keep np.ascontiguousarray(...)")
+        form = (value.dtype.str, value.shape, value.tobytes())
+        return form if value.flags.writeable else (*form, False)
     if isinstance(value, tuple):
         return list(value)
     raise NotImplementedError(f"{type(value).__name__} {value!r:.80}")
@@ -335,8 +364,11 @@ def encode_custom(value: Any) -> Any:
 def decode_custom(declared: Any, value: Any) -> Any:
     """Tell msgspec how to read what `encode_custom` wrote."""
     if declared is np.ndarray:
-        dtype, shape, data = value
-        return np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
+        dtype, shape, data, *frozen = value
+        array = np.frombuffer(data, np.dtype(dtype)).reshape(shape).copy()
+        if frozen:  # as the arrays of messages are, which an agent may keep
+            array.setflags(write=False)
+        return array
     if hasattr(declared, "__message_fields__"):
         fields = zip(declared.__message_fields__, value, strict=True)
         return declared(**{f.name: decode_custom(np.ndarray, v) if f.shape else v for f, v in fields})

@@ -157,6 +157,8 @@ def make_check(owner: str, fields: tuple[Field, ...]) -> Any:
             test = f"value.__class__ is not int or not {INT64_MIN} <= value <= {INT64_MAX}"
         elif field.type is np.ndarray:
             test = "True"
+        elif field.type is str:
+            test = "value.__class__ is not str or not value.isascii()"
         else:
             test = f"value.__class__ is not {field.type.__name__}"
         body.append(f"    value = self.{name}")

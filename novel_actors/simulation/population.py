@@ -193,6 +193,9 @@ class Table:
         if serials is None:
             serials = np.arange(count, dtype=np.int64)
         gone = np.isin(serials, ids & SERIAL_MASK)
+        if not gone.any():
+            # Rows stay dense, as the census has them.
+            return serials[gone]
         keep = ~gone
         left = int(keep.sum())
         for column in self.columns.values():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from novel_actors.config import (
     AGENTS_FEW,
@@ -92,6 +95,8 @@ class Simulation:
             raise ModelError(f"add wants an Agent or Population class, got {kind!r}")
         if not is_whole(count) or count < 0:
             raise ModelError(f"add {kind.__name__} wants a count >= 0, got {count!r}")
+        if any(other is not kind and other.__name__ == kind.__name__ for other in self._kinds):
+            raise ModelError(f"two kinds are called {kind.__name__}, and results name kinds: rename one")
         known = {field.name: field for field in kind.fields}
         for name, value in fields.items():
             if name not in known:
@@ -102,7 +107,9 @@ class Simulation:
                 raise ModelError(f"{kind.__name__}.{name} has no default: give {name}= to add")
         if dedicated is not None and (not dedicated or any(not amount >= 0 for amount in dedicated.values())):
             raise ModelError(f"dedicated wants resources such as {{'num_cpus': 1}}, got {dedicated!r}")
-        addition = Addition(count, dict(fields), None if dedicated is None else dict(dedicated))
+        # What the caller changes later is no part of the model.
+        values = {name: copy.deepcopy(v) if isinstance(v, (np.ndarray, list)) else v for name, v in fields.items()}
+        addition = Addition(count, values, None if dedicated is None else dict(dedicated))
         self._kinds.setdefault(kind, []).append(addition)
         check_kind_count(len(self._kinds))
 
@@ -286,8 +293,6 @@ def default_partitions(agents: int) -> int:
 
 def place_space(name: str, network: Network, kind: KindModel) -> SpaceModel:
     """Return a space whose nodes are the first agents of a kind."""
-    import numpy as np
-
     if network.nodes != kind.count:
         raise ModelError(f"space {name!r} has {network.nodes} nodes, but {kind.count} {kind.name} were added")
     ids = kind.first_ids()

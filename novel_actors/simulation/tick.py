@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Ids = NDArray[np.int64]
 PEERS_MIN, PEERS_MAX = 16, 4096
 CONSTANTS_MAX = 4096
+HOMES_END = 1 << (63 - SERIAL_BITS)
+TICKS_MAX = 1 << 53
+"""The longest delay or sleep: far beyond any run, and far from what 64 bits hold."""
 
 
 class Effects:
@@ -229,11 +232,14 @@ class Tick:
             self._refuse_message(message.__class__)
         if to.__class__ is not int:
             to = checked_id(to)
+        home = to >> SERIAL_BITS
+        if not -HOMES_END <= home < HOMES_END:
+            raise StateError(f"send wants the id of an agent, got {to}")
         letter = (to, message, self._author()) if self._keeps_senders else (to, message)
         if delay == 1:
-            self._letters[to >> SERIAL_BITS].append(letter)  # type: ignore[arg-type]
+            self._letters[home].append(letter)  # type: ignore[arg-type]
         else:
-            self._put(Run(to >> SERIAL_BITS, [letter]), delay)  # type: ignore[list-item]
+            self._put(Run(home, [letter]), delay)  # type: ignore[list-item]
 
     def send_many(self, senders: Any, targets: Any, message: type, delay: int = 1, **columns: object) -> None:
         """Send one message to each of many agents, as columns.
@@ -309,8 +315,8 @@ class Tick:
         self._put(batch, delay)
 
     def _put(self, entry: Entry, delay: int) -> None:
-        if delay.__class__ is not int or delay < 1:
-            raise StateError(f"a delay is a whole number of ticks, at least 1, got {delay!r}")
+        if delay.__class__ is not int or not 1 <= delay <= TICKS_MAX:
+            raise StateError(f"a delay is a whole number of ticks, at least 1, got {delay!r} (2**53 at most)")
         self._close_runs()
         entries = self._effects.outbox.setdefault(self.number + delay, [])
         entries.append(entry)
@@ -385,8 +391,8 @@ class Tick:
 
     def sleep(self, ticks: int) -> None:
         """Do not step before `ticks` ticks have passed (1: the next tick, as usual); messages still arrive."""
-        if not is_whole(ticks) or ticks < 1:
-            raise StateError(f"sleep wants a whole number of ticks, at least 1, got {ticks!r}")
+        if not is_whole(ticks) or not 1 <= ticks <= TICKS_MAX:
+            raise StateError(f"sleep wants a whole number of ticks, at least 1, got {ticks!r} (2**53 at most)")
         if self._agent is not None:
             self._effects.sleeps[self._agent.id] = int(ticks)
         elif self._population >= 0:

@@ -309,7 +309,8 @@ def rows_of_mail(table: Table, mail: Mail, partition: int) -> tuple[NDArray[np.i
 
 def line_of(error: BaseException) -> str:
     """Return an exception in one line."""
-    return f"{type(error).__name__}: {error}".split("\n")[0]
+    line = f"{type(error).__name__}: {error}".split("\n")[0]
+    return line.encode(errors="backslashreplace").decode()
 
 
 def agent_error(kind: KindModel, agent: int, partition: int, tick: int, error: BaseException) -> AgentError:

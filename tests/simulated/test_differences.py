@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import enum
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import novel_actors as na
-from novel_actors.errors import AgentError
+from novel_actors.errors import AgentError, ModelError, StateError
 from novel_actors.runtime.local import Faults, LocalRuntime
 
 
@@ -373,3 +375,220 @@ def test_of_several_agents_that_raise_in_one_tick_the_same_is_named_on_any_shard
             simulation.run(8, shards=shards, runtime="local")
         named.add(caught.value.agent_id)
     assert len(named) == 1
+
+
+@na.message
+class Table:
+    cells: Any = na.column(np.float64, shape=(3, 50))
+
+
+@na.message
+class Word:
+    text: str = ""
+
+
+class Surveyor(na.Agent):
+    total: float = 0.0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send(tick.random_peer(Surveyor), Table(cells=np.asfortranarray(tick.rng.random((3, 50)))))
+
+    @na.on(Table)
+    def add(self, table: Table, tick: na.Tick) -> None:
+        self.total += float(table.cells.sum())
+
+
+def test_the_order_of_an_arrays_bytes_is_the_same_on_all_shards() -> None:
+    simulation = na.Simulation(seed=1, partitions=4)
+    simulation.add(Surveyor, count=8)
+    assert_one(digests(simulation))
+
+
+class Careful(na.Population):
+    x = na.column(np.float64)
+
+    def step(self, tick: na.Tick) -> None:
+        tick.remove(self.ids[self.x > 1e9])
+        tick.send_many(None, tick.random_peers(Careful, len(self)), Push, force=1.0)
+
+    @na.on(Push)
+    def push(self, rows: Any, pushes: Any, tick: na.Tick) -> None:
+        np.add.at(self.x, rows, pushes.force)
+
+
+def test_to_remove_nobody_changes_nothing() -> None:
+    simulation = na.Simulation(seed=1, partitions=4)
+    simulation.add(Careful, count=2000)
+    assert_one(digests(simulation, ticks=4))
+
+
+class Undefined(na.Agent):
+    force: float = 0.0
+    to: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send_many(self.id, np.array([self.to]), Push, force=self.force)
+
+
+class Taker(na.Population):
+    x = na.column(np.float64)
+
+    @na.on(Push)
+    def push(self, rows: Any, pushes: Any, tick: na.Tick) -> None:
+        self.x[rows] = pushes.force
+
+
+def test_the_bits_of_nan_are_the_same_on_all_shards() -> None:
+    simulation = na.Simulation(partitions=4)
+    simulation.add(Taker, count=4)
+    simulation.add(Undefined, count=2, force=[math.nan, -math.nan], to=[0, 1 << 37])
+    assert_one(digests(simulation))
+
+
+class Mood(enum.StrEnum):
+    GOOD = "good"
+
+
+class Speaker(na.Agent):
+    heard: str = ""
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send(tick.random_peer(Speaker), Word(text=Mood.GOOD))
+
+    @na.on(Word)
+    def hear(self, word: Word, tick: na.Tick) -> None:
+        self.heard = type(word.text).__name__
+
+
+def test_a_text_arrives_as_a_plain_one_on_all_shards() -> None:
+    simulation = na.Simulation(seed=1, partitions=4)
+    simulation.add(Speaker, count=8)
+    assert_one(digests(simulation))
+
+
+def test_text_that_utf8_cannot_carry_is_refused_where_it_is_made() -> None:
+    with pytest.raises(StateError, match="UTF-8"):
+        Word(text="\ud83d")
+    assert Word(text="ü").text == "ü"
+
+
+class Broken(na.Agent):
+    def step(self, tick: na.Tick) -> None:
+        raise ValueError("\ud83d")
+
+
+def test_an_agent_is_isolated_whatever_its_error_says() -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Broken, count=2)
+    result = simulation.run(2, on_error="isolate")
+    assert result.events("AgentFailed")["cause"].tolist() == ["ValueError: \\ud83d"] * 2
+
+
+class Collector(na.Agent):
+    bag: tuple[list[int], int] = ([], 0)
+
+    def step(self, tick: na.Tick) -> None:
+        self.bag[0].append(tick.number)
+
+
+def test_agents_do_not_share_what_is_in_a_tuple() -> None:
+    simulation = na.Simulation(partitions=4)
+    simulation.add(Collector, count=8)
+    assert_one(digests(simulation))
+    assert simulation.run(2).agents(Collector)["bag"].tolist() == [([1, 2], 0)] * 8
+
+
+class Keeper(na.Agent):
+    kept = na.column(np.float64, shape=(3, 50))
+    fails: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send(self.id, Table(cells=tick.rng.random((3, 50))))
+        try:
+            self.kept += 1.0
+        except ValueError:
+            self.fails += 1
+
+    @na.on(Table)
+    def keep(self, table: Table, tick: na.Tick) -> None:
+        self.kept = table.cells
+
+
+def test_a_kept_array_of_a_message_stays_read_only() -> None:
+    simulation = na.Simulation(partitions=4)
+    simulation.add(Keeper, count=4)
+    assert_one(digests(simulation))
+
+
+class Turner(na.Agent):
+    cells = na.column(np.float64, shape=(3, 3))
+
+    def step(self, tick: na.Tick) -> None:
+        self.cells = self.cells.T
+
+
+class Mixed(na.Agent):
+    values: list[float] = []  # noqa: RUF012
+
+    def step(self, tick: na.Tick) -> None:
+        self.values = [7] if tick.number == 5 else []
+
+
+@pytest.mark.parametrize(("kind", "match"), [(Turner, "ascontiguousarray"), (Mixed, r"\[7\]")])
+def test_a_value_that_a_save_would_change_is_refused_at_each_save(kind: type, match: str, tmp_path: Path) -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(kind, count=2)
+    with pytest.raises((AgentError, StateError), match=match):
+        simulation.run(6, store=tmp_path / "run", checkpoint_every=5)
+
+
+@dataclasses.dataclass
+class Bag:
+    items: set[str] = dataclasses.field(default_factory=set)
+
+
+class Owner(na.Agent):
+    bag: Bag = Bag()
+
+
+def test_a_set_within_a_dataclass_is_refused() -> None:
+    simulation = na.Simulation()
+    simulation.add(Owner, count=1)
+    with pytest.raises(ModelError, match=r"Bag\.items is a set"):
+        simulation.run(1)
+
+
+class Stray(na.Agent):
+    to: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send(2**63 + self.to, Poke())
+
+
+def test_an_id_beyond_64_bits_is_refused_on_any_shards() -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Stray, count=2)
+    simulation.add(Sleeper, count=2)
+    for shards in (1, 2):
+        with pytest.raises(AgentError, match="wants the id of an agent, got 92"):
+            simulation.run(2, shards=shards, runtime="local")
+
+
+def test_first_values_are_those_that_were_given() -> None:
+    values = np.array([1.0, -1.0])
+    simulation = na.Simulation(partitions=1)
+    simulation.add(Undefined, count=2, force=values)
+    simulation.add(Signs, count=1)
+    values[:] = 5.0
+    assert simulation.run(0).agents(Undefined)["force"].tolist() == [1.0, -1.0]
+
+
+def test_two_kinds_of_one_name_are_refused() -> None:
+    simulation = na.Simulation()
+    simulation.add(Poker, count=1)
+    with pytest.raises(ModelError, match="two kinds are called Poker"):
+        simulation.add(type(Poker)("Poker", (na.Agent,), {"__module__": __name__}), count=1)
+
+
+class Poker(na.Agent):
+    pass
