@@ -20,7 +20,6 @@ from novel_actors.simulation.fields import (
     declared_fields,
     initial,
     is_text,
-    refuse_reserved,
 )
 from novel_actors.simulation.handler import Handler, collect_handlers
 from novel_actors.simulation.ids import NOBODY, AgentId
@@ -47,7 +46,6 @@ class AgentType(type):
                 names[field] = namespace.pop(field, REQUIRED)
             for field in [f for f, value in namespace.items() if isinstance(value, Column)]:
                 names[field] = namespace.pop(field)
-            refuse_reserved(name, names)
             if "__init__" in namespace and bases:
                 raise ModelError(f"{name} defines __init__: give initial values as defaults or to sim.add instead")
             if bases:

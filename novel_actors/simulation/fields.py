@@ -14,7 +14,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -133,13 +133,6 @@ def resolve_hint(cls: type, name: str, frame_locals: Mapping[str, object]) -> An
         raise ModelError(
             f"{owner.__name__}.{name} is annotated {annotation!r}, which names no type known there: {error}"
         ) from error
-
-
-def refuse_reserved(owner: str, names: Iterable[str]) -> None:
-    """Raise `ModelError` for a field of an agent or population that `add` and `spawn` could not be given."""
-    for name in names:
-        if name in ("kind", "count", "dedicated"):
-            raise ModelError(f"{owner}.{name} has a reserved name: choose another")
 
 
 def is_whole(value: object) -> bool:

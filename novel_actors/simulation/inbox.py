@@ -61,6 +61,9 @@ class Mail:
 
     def rows(self, table: Table) -> tuple[Ids, NDArray[np.bool_] | None]:
         """Return the table's row of each target, and the mask of those that live when some do not: see `Table.rows`."""
+        if self._offsets is not None:
+            # Sorted: the batches are not in the order of the columns any more.
+            return table.rows(self.ids)
         drawn = []
         for batch in self._batches:
             rows = None if batch.peers is None else table.rows_of_peers(batch.peers)

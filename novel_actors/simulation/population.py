@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from novel_actors.errors import ModelError, StateError
-from novel_actors.simulation.fields import Column, Field, coerce_column, refuse_reserved
+from novel_actors.simulation.fields import Column, Field, coerce_column
 from novel_actors.simulation.handler import Handler, collect_handlers
 from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
 from novel_actors.simulation.lazy_ids import PeerIds, RowIds
@@ -42,7 +42,6 @@ class PopulationType(type):
         made.columns = {}
         for base in reversed(made.__mro__):
             made.columns.update({k: v for k, v in base.__dict__.items() if isinstance(v, Column)})
-        refuse_reserved(name, made.columns)
         for reserved in ("id", "ids", "columns", "fields"):
             if reserved in made.columns:
                 raise ModelError(f"{name}.{reserved} has a reserved name: choose another")

@@ -86,6 +86,7 @@ class Simulation:
             dedicated: Give each of them a partition of its own, on a shard with these resources (`{"num_gpus": 1}`).
             **fields: First values: one for all; an array or list of `count` values; or a function of (indices, rng)
                 that returns one value for each index, called for each partition with a random stream of its own.
+                Fields called `kind`, `count` or `dedicated` can only begin with their default.
 
         Raises:
             ModelError: No such class or field, or a count below 0.

@@ -592,3 +592,26 @@ def test_two_kinds_of_one_name_are_refused() -> None:
 
 class Poker(na.Agent):
     pass
+
+
+@na.message
+class Count:
+    n: int = 0
+
+
+class Counters(na.Population):
+    total = na.column(np.int64)
+
+    def step(self, tick: na.Tick) -> None:
+        tick.send_many(None, tick.random_peers(Counters, len(self)), Count, n=np.arange(len(self)))
+
+    @na.on(Count, rowwise=True)
+    def count(self, rows: Any, counts: Any, tick: Any) -> None:
+        np.add.at(self.total, rows, counts.n)
+
+
+def test_the_check_of_rowwise_handlers_passes_one_that_is_rowwise() -> None:
+    simulation = na.Simulation(seed=1, partitions=4)
+    simulation.add(Counters, count=2000)
+    checked = simulation.run(3, check_rowwise=True).digest
+    assert checked == simulation.run(3).digest

@@ -526,11 +526,3 @@ def test_a_first_value_that_does_not_fit_is_an_error_and_leaves_no_folder(tmp_pa
     with pytest.raises(StateError, match=r"Giver\.wealth"):
         sim.start(store=tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
-
-
-@pytest.mark.parametrize("name", ["kind", "count", "dedicated"])
-def test_a_field_that_add_could_not_be_given_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match=rf"Odd\.{name} has a reserved name"):
-        type(na.Agent)("Odd", (na.Agent,), {"__annotations__": {name: int}, name: 1})
-    with pytest.raises(ModelError, match=rf"Odd\.{name} has a reserved name"):
-        type(na.Population)("Odd", (na.Population,), {name: na.column(int)})
