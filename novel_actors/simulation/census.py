@@ -129,7 +129,10 @@ class KindCensus:
 
     def places(self, ids: Ids) -> Ids:
         """Return the place of each id within `ids()`; raises `StateError` naming the first that does not live."""
+        # An id of a partition that does not exist is looked up in another, and refused below.
         partitions, serials = ids >> SERIAL_BITS & PARTITION_MASK, ids & SERIAL_MASK
+        known = partitions < self.partitions
+        partitions = np.where(known, partitions, 0)
         _, offsets = self._all_serials()
         if not self.serials:
             alive = serials < self.counts[partitions]
@@ -138,7 +141,7 @@ class KindCensus:
             every = self.ids()
             places = np.minimum(np.searchsorted(every, ids), max(len(every) - 1, 0))
             alive = every[places] == ids if len(every) else np.zeros(len(ids), np.bool_)
-        alive = alive & (ids >> KIND_SHIFT == self.kind)
+        alive = alive & known & (ids >> KIND_SHIFT == self.kind)
         if not alive.all():
             raise StateError(f"{self.name} {ids[~alive][0]} does not live: published values are of the living")
         return places

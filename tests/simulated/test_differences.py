@@ -615,3 +615,19 @@ def test_the_check_of_rowwise_handlers_passes_one_that_is_rowwise() -> None:
     simulation.add(Counters, count=2000)
     checked = simulation.run(3, check_rowwise=True).digest
     assert checked == simulation.run(3).digest
+
+
+class Stranger(na.Agent):
+    about: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        tick.published(Signs, "shown", np.array([self.about]))
+
+
+@pytest.mark.parametrize("about", [40 << 37, 0, -1, 1 << 53])
+def test_a_published_value_of_nobody_is_an_error_that_says_so(about: int) -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Signs, count=1)
+    simulation.add(Stranger, count=1, about=about)
+    with pytest.raises(AgentError, match=f"Signs {about} does not live"):
+        simulation.run(1)
