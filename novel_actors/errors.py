@@ -446,6 +446,20 @@ class RunFolderError(NovelActorsError):
     """A run folder is missing, damaged, of another version, in use, or does not fit the model."""
 
 
+class ModelNotFound(RunFolderError):
+    """A saved run needs classes or functions of Python that are not here."""
+
+    def __init__(self, path: object, missing: str) -> None:
+        super().__init__(path, missing)
+        self.path, self.missing = path, missing
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} needs {self.missing}, which is not there: the run was started from Python; go on there, and "
+            f"give its model with simulation=, as in na.resume({str(self.path)!r}, simulation=...)"
+        )
+
+
 class ShippingError(NovelActorsError):
     """Something of a model cannot be sent to another process."""
 

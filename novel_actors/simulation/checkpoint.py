@@ -15,10 +15,11 @@ The first checkpoint is always kept, so that any later tick can be computed agai
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,11 +29,21 @@ from novel_actors.simulation.batch import Run, WireRun
 from novel_actors.simulation.ids import SERIAL_BITS
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
+from novel_actors.simulation.partition import NEVER
 from novel_actors.simulation.shard import Standing
-from novel_actors.simulation.snapshot import PartitionState, blob_digest, decode_state
+from novel_actors.simulation.snapshot import (
+    PartitionState,
+    agent_counts,
+    blob_digest,
+    decode_state,
+    joint_digest,
+    run_digest,
+)
 from novel_actors.storage.lmdb_store import LmdbStore
 from novel_actors.storage.sealed import pack, unpack
 from novel_actors.storage.store import Durability, Store, WriteBatch
+
+T = TypeVar("T")
 
 VERSION = 1
 KIND = "novel_actors.checkpoint"
@@ -164,22 +175,28 @@ class CheckpointStore:
             RecordDamaged: A blob is missing or altered.
         """
         manifest = self._manifests[tick]
-        states = []
-        # All at once: they are as they stood at one moment, also when another process writes.
-        values = iter(self.store.get_many(BLOB + item.digest for _, names in manifest.partitions for item in names))
-        for partition, names in manifest.partitions:
-            blobs: dict[str, bytes] = {}
-            for item, data in zip(names, values, strict=False):
-                if data is None or blob_digest(data) != item.digest:
-                    problem = "is missing" if data is None else "was altered"
-                    raise RecordDamaged(KIND, f"blob {item.name!r} of partition {partition} at tick {tick} {problem}")
-                blobs[item.name] = data
-            states.append(decode_state(self.model, partition, blobs))
+        blobs = self._blobs(tick, manifest.partitions)
+        states = [decode_state(self.model, partition, named) for partition, named in blobs]
         collected: dict[str, dict[str, Any]] = msgspec.msgpack.decode(
             manifest.collected, type=dict[str, dict[str, Any]]
         )
         standing = Standing(tick, manifest.collected_chain, collected, self.inputs(tick), self.outside(tick))
         return states, standing
+
+    def _blobs(
+        self, tick: int, partitions: Sequence[tuple[int, Sequence[BlobName]]]
+    ) -> Iterator[tuple[int, dict[str, bytes]]]:
+        # All at once: they are as they stood at one moment, also when another process writes.
+        values = iter(self.store.get_many(BLOB + item.digest for _, names in partitions for item in names))
+        for partition, names in partitions:
+            blobs: dict[str, bytes] = {}
+            for item in names:
+                data = next(values)
+                if data is None or blob_digest(data) != item.digest:
+                    problem = "is missing" if data is None else "was altered"
+                    raise RecordDamaged(KIND, f"blob {item.name!r} of partition {partition} at tick {tick} {problem}")
+                blobs[item.name] = data
+            yield partition, blobs
 
     def read_before(self, tick: int) -> tuple[int, list[PartitionState], Standing]:
         """Return the last checkpoint that is not after `tick`, and its tick: see `read`.
@@ -190,10 +207,40 @@ class CheckpointStore:
             RunFolderError: There is none.
             RecordDamaged: A blob is missing or altered.
         """
+        base, read = self._before(tick, self.read)
+        return (base, *read)
+
+    def read_counts(self) -> tuple[int, dict[int, int]]:
+        """Return the last checkpoint and the number of agents by kind number, without the model.
+
+        Raises:
+            RunFolderError: There is none.
+            RecordDamaged: A blob is missing or altered.
+        """
+        return self._before(NEVER, self._counts)
+
+    def _counts(self, tick: int) -> dict[int, int]:
+        # A name with nothing behind the dot is that of the ids of objects.
+        wanted = [
+            (partition, [item for item in names if item.name == "header" or item.name.endswith(".")])
+            for partition, names in self._manifests[tick].partitions
+        ]
+        counts: Counter[int] = Counter()
+        for partition, blobs in self._blobs(tick, wanted):
+            counts.update(agent_counts(partition, blobs))
+        return counts
+
+    def digest(self, tick: int) -> str:
+        """Return the digest of a run as a checkpoint has it, without the model: see `run_digest`."""
+        manifest = self._manifests[tick]
+        partitions = [joint_digest((item.name, item.digest) for item in names) for _, names in manifest.partitions]
+        return run_digest(tick, partitions, manifest.collected_chain)
+
+    def _before(self, tick: int, read: Callable[[int], T]) -> tuple[int, T]:
         for _ in range(READS_MAX):
             base = last_before(self.ticks, tick)
             try:
-                return (base, *self.read(base))
+                return base, read(base)
             except RecordDamaged:
                 self._find_manifests()
                 if base in self._manifests:

@@ -85,6 +85,8 @@ class Result:
     def load(cls, path: str | Path, *, simulation: Simulation | None = None) -> Result:
         """Return what a saved run has computed so far; the folder is only read.
 
+        Where its classes or functions are not here, all but `agents` can be read.
+
         Args:
             path: The run folder.
             simulation: The model, where it cannot be made from the folder: see `na.resume`.
@@ -152,6 +154,7 @@ class Result:
 
         Raises:
             UnknownResult: The run has no such kind.
+            RunFolderError: The result was loaded where the classes or functions of the model are not.
         """
         name = kind if isinstance(kind, str) else kind.__name__
         if name not in self._state.kinds():

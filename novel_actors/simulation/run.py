@@ -22,6 +22,7 @@ from novel_actors.core.clock import SystemClock
 from novel_actors.core.random_streams import RandomStreams
 from novel_actors.errors import (
     ModelError,
+    ModelNotFound,
     NovelActorsError,
     RecordDamaged,
     RecordError,
@@ -94,6 +95,25 @@ class SavedAgents:
                 ids = np.array([agent.id for agent in agents], np.int64)
                 pieces.append({"id": ids, **self._model.codecs[kind.number].columns(agents)})
         return join_pieces(pieces)
+
+
+class CountedAgents:
+    """The agents of a run's end where the model is not at hand: how many, and no more (`FinalState` of a result)."""
+
+    def __init__(self, counts: dict[str, int], missing: ModelNotFound) -> None:
+        self._counts, self._missing = counts, missing
+
+    def kinds(self) -> tuple[str, ...]:
+        """See `FinalState`."""
+        return tuple(self._counts)
+
+    def count(self, kind_name: str) -> int:
+        """See `FinalState`."""
+        return self._counts[kind_name]
+
+    def columns(self, kind_name: str) -> dict[str, Any]:
+        """Raise `ModelNotFound`: only the model knows what the fields are."""
+        raise self._missing
 
 
 def join_pieces(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -720,7 +740,10 @@ def branch(
 
 def load_result(folder: Path, simulation: Simulation | None) -> Result:
     """Return the result of a run folder as of its last checkpoint: see `Result.load`."""
-    manifest, model = open_folder(folder, simulation)
+    try:
+        manifest, model = open_folder(folder, simulation)
+    except ModelNotFound as missing:
+        return load_without_model(folder, missing)
     source = open_checkpoints(folder, model, manifest, readonly=True)
     try:
         with naming(folder):
@@ -748,3 +771,30 @@ def standing_until(standing: Standing, tick: int) -> Standing:
     inputs = {at: items for at, items in standing.inputs.items() if at <= tick}
     known = [entry for entry in standing.known if entry.tick <= tick]
     return dataclasses.replace(standing, inputs=inputs, known=known)
+def load_without_model(folder: Path, missing: ModelNotFound) -> Result:
+    """Return the result of a run folder whose classes are not here: all but the fields of its agents."""
+    manifest = read_manifest(folder)
+    nothing = Model(int(manifest.seed), manifest.partitions, [], {}, [], [])
+    source = open_checkpoints(folder, nothing, manifest, readonly=True)
+    try:
+        with naming(folder):
+            tick, counts = source.read_counts()
+        saved, digest = source.manifest(tick), source.digest(tick)
+        log = RecordLog.fork(folder, saved.log, None, RecordSettings())
+    finally:
+        source.close()
+    kinds, _ = manifest.schema
+    return Result(
+        run_id=manifest.id,
+        seed=nothing.seed,
+        tick=tick,
+        reason=manifest.reason or saved.reason or manifest.state,
+        digest=digest,
+        log=log,
+        state=CountedAgents({kind[0]: counts.get(number, 0) for number, kind in enumerate(kinds)}, missing),
+        statistics=None,
+        path=folder,
+        seconds=manifest.seconds or 0.0,
+    )
+
+

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from novel_actors.errors import ModelError, RunFolderError
+from novel_actors.errors import ModelError, ModelNotFound, RunFolderError
 from novel_actors.simulation.collect import READERS, Collector
 from novel_actors.simulation.model import Model
 
@@ -111,7 +111,7 @@ def describe_model(model: Model) -> dict[str, Any]:
     for collector in model.collectors:
         reducers = collector.reducers
         if not isinstance(collector.value, str):
-            code.append(f"the value of collect {collector.name!r}")
+            code.append(f"{function_name(collector.value)} of collect {collector.name!r}")
         code += [
             f"reducer {reducer.name!r} of collect {collector.name!r}"
             for reducer in reducers or ()
@@ -126,16 +126,20 @@ def describe_model(model: Model) -> dict[str, Any]:
                 "every": collector.every,
             }
         )
-    if model.stop_predicates:
-        code.append("a predicate of stop_when")
-    if model.spaces:
-        code.append("a space")
+    code += [f"{function_name(predicate)} of stop_when" for predicate in model.stop_predicates]
+    code += [f"the space {name!r}" for name in model.spaces]
     return {
         "collectors": collectors,
         "quiescent": model.stop_quiescent,
         "wall_time_s": model.stop_wall_time_s,
         "code": code,
     }
+
+
+def function_name(function: object) -> str:
+    """Return what to call a function in a message."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return "a lambda" if name == "<lambda>" else f"the function {name}"
 
 
 def is_data(reducer: str) -> bool:
@@ -243,6 +247,7 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
     """Return the model of a saved run: of `simulation` if given, else of its scenario, else of its classes by name.
 
     Raises:
+        ModelNotFound: Its classes or functions are not here.
         RunFolderError: The model cannot be made again, or is not the one that was saved; the message says what to give.
     """
     from novel_actors.simulation.scenario import Scenario
@@ -255,7 +260,7 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
         simulation = Simulation(int(manifest.seed))
         code = manifest.model["code"]
         if code:
-            raise RunFolderError(f"{path} needs code that no file names ({'; '.join(code)}): give simulation=")
+            raise ModelNotFound(path, ", ".join(code))
         kinds = [find_class(path, name) for name in manifest.kinds]
         for kind in kinds:
             simulation.add(kind)
@@ -313,9 +318,7 @@ def find_class(path: Path, name: str) -> type:
         for part in qualname.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError):
-        raise RunFolderError(
-            f"{path} needs the class {qualname} of {module}, which is not there: import it first, or give simulation="
-        ) from None
+        raise ModelNotFound(path, f"the class {qualname} of {module}") from None
     if not isinstance(found, type):
         raise RunFolderError(f"{path} needs the class {qualname} of {module}, which is {found!r:.80}")
     return found

@@ -7,7 +7,7 @@ did not change only once. The digest of a partition is that of its blobs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -120,6 +120,20 @@ def decode_state(model: Model, partition: int, blobs: Mapping[str, bytes]) -> Pa
         raise RecordDamaged(f"state of partition {partition}", f"{type(error).__name__}: {error}") from error
 
 
+def agent_counts(partition: int, blobs: Mapping[str, bytes]) -> dict[int, int]:
+    """Return the number of agents by kind number, from the header of a partition and the ids of its objects.
+
+    Raises:
+        RecordDamaged: A blob is missing or is not what its name says.
+    """
+    try:
+        header = _HEADER.decode(blobs["header"])
+        objects = {group.kind: len(blobs[f"{group.kind}."]) // np.dtype(np.int64).itemsize for group in header.groups}
+    except (KeyError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordDamaged(f"state of partition {partition}", f"{type(error).__name__}: {error}") from error
+    return objects | {table.kind: table.count for table in header.tables}
+
+
 def capture_partition(model: Model, partition: Partition, tables: Mapping[int, Table]) -> PartitionState:
     """Return a partition's state after a commit; raises `StateError` for a value that is not of its declared type."""
     groups, rows = [], []
@@ -178,6 +192,11 @@ def restore_partition(
 def digest_of_blobs(blobs: Mapping[str, bytes | memoryview]) -> bytes:
     """Return the digest of a partition from the digests of its blobs, in order."""
     whole = hashlib.blake2b(digest_size=32)
+    return joint_digest((name, blob_digest(data)) for name, data in blobs.items())
+
+
+def joint_digest(blobs: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return the digest of a partition from the names and digests of its blobs, in order."""
     for name, data in blobs.items():
         whole.update(name.encode())
         whole.update(blob_digest(data))

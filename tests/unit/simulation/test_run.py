@@ -526,3 +526,25 @@ def test_a_first_value_that_does_not_fit_is_an_error_and_leaves_no_folder(tmp_pa
     with pytest.raises(StateError, match=r"Giver\.wealth"):
         sim.start(store=tmp_path / "run")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_run_whose_classes_are_gone_is_still_read_but_for_its_agents(tmp_path: Path) -> None:
+    sim = na.Simulation(seed=5, partitions=3)
+    sim.add(Giver, count=10, wealth=7)
+    sim.add(Rows, count=4)
+    sim.collect("wealth", of=Giver, reduce=["sum"])
+    whole = sim.run(TICKS, store=tmp_path / "run")
+    manifest = read_manifest(tmp_path / "run")
+    manifest.kinds = [f"__main__:Gone.{name}" for name in ("Giver", "Rows")]
+    write_manifest(tmp_path / "run", manifest)
+
+    found = na.Result.load(tmp_path / "run")
+    assert (found.digest, found.seed, found.tick, found.reason) == (whole.digest, 5, TICKS, "ticks")
+    assert found.agent_counts() == whole.agent_counts() == {"Giver": 10, "Rows": len(whole.agents(Rows))}
+    assert found.frame("wealth").equals(whole.frame("wealth"))
+    assert found.events("Rich").equals(whole.events("Rich"))
+    for call in (lambda: found.agents("Giver"), lambda: found.agents(Giver), lambda: na.resume(tmp_path / "run")):
+        with pytest.raises(RunFolderError, match=r"needs the class Gone\.Giver of __main__, .*simulation="):
+            call()
+    again = na.Result.load(tmp_path / "run", simulation=sim)
+    assert again.agents(Giver).equals(whole.agents(Giver))

@@ -159,10 +159,10 @@ def with_space(sim: na.Simulation) -> None:
 @pytest.mark.parametrize(
     ("add", "what"),
     [
-        (with_function, "the value of collect 'twice'"),
+        (with_function, "a lambda of collect 'twice'"),
         (with_reducer, "reducer 'odd' of collect 'odd'"),
-        (with_predicate, "a predicate of stop_when"),
-        (with_space, "a space"),
+        (with_predicate, "a lambda of stop_when"),
+        (with_space, "the space 'friends'"),
     ],
 )
 def test_what_is_code_is_named_and_wants_a_simulation(
@@ -171,7 +171,7 @@ def test_what_is_code_is_named_and_wants_a_simulation(
     sim = simulation()
     add(sim)
     manifest = manifest_of(sim)
-    with pytest.raises(RunFolderError, match=rf"needs code that no file names .*{what}.*: give simulation="):
+    with pytest.raises(RunFolderError, match=rf"needs .*{what}.* started from Python.*simulation="):
         make_model(tmp_path, manifest, None)
     assert make_model(tmp_path, manifest, sim).kinds
 
