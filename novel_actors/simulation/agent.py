@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -49,7 +50,9 @@ class AgentType(type):
             if "__init__" in namespace and bases:
                 raise ModelError(f"{name} defines __init__: give initial values as defaults or to sim.add instead")
             if bases:
-                names.pop("id", None)
+                for reserved in ("id", "_id", "step"):
+                    if reserved in names:
+                        raise ModelError(f"{name}.{reserved} has a reserved name: choose another")
             inherited = {field for base in bases for field in getattr(base, "_all_names", {})}
             namespace["__slots__"] = tuple(field for field in names if field not in inherited)
             namespace["_names"] = names
@@ -67,7 +70,7 @@ class AgentType(type):
         names: dict[str, object] = {}
         for base in reversed(cls.__mro__):
             names.update(base.__dict__.get("_names", {}))
-        names.pop("id", None)
+        names.pop("_id", None)
         return names
 
     @property
@@ -102,11 +105,11 @@ class Agent(metaclass=AgentType):
         id: The agent's id, for ever.
     """
 
-    id: AgentId
+    _id: AgentId
     _handlers: ClassVar[dict[type[Record], Handler]]
 
     def __init__(self, id: int = NOBODY, **values: object) -> None:  # noqa: A002 - the attribute's name
-        self.id = AgentId(id)
+        self._id = AgentId(id)
         for field in type(self).fields:
             if field.name in values:
                 setattr(self, field.name, values.pop(field.name))
@@ -118,6 +121,9 @@ class Agent(metaclass=AgentType):
         if values:
             known = ", ".join(f.name for f in type(self).fields)
             raise ModelError(f"{type(self).__name__} has no field {next(iter(values))!r}; it has {known}")
+
+    id: ClassVar[Any] = property(attrgetter("_id"))
+    """The agent's id, for ever."""
 
     def __repr__(self) -> str:
         values = "".join(f", {f.name}={getattr(self, f.name, '?')!r}" for f in type(self).fields)
@@ -174,7 +180,7 @@ class AgentCodec:
         """Return the agents with these ids."""
         agents: list[Agent] = [self.kind.__new__(self.kind) for _ in ids]
         for agent, number in zip(agents, ids, strict=True):
-            agent.id = AgentId(number)
+            agent._id = AgentId(number)
         for field in self.fields:
             codec = self._codecs.get(field.name)
             if codec is None:

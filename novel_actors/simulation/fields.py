@@ -83,7 +83,14 @@ class Column:
         return instance._columns[self.name]
 
     def __set__(self, instance: Any, value: object) -> None:
-        instance._columns[self.name][...] = value
+        rows = instance._columns[self.name]
+        if value is rows:
+            return  # what `self.x += 1` assigns at its end
+        given = np.asarray(value)
+        if not can_hold(self.dtype, given):
+            owner = type(instance).__name__
+            raise StateError(f"{owner}.{self.name} wants {self.dtype}, got {given.dtype} such as {first(given)!r}")
+        rows[...] = given
 
 
 def column(dtype: DTypeLike, shape: int | tuple[int, ...] = (), default: object = None, publish: bool = False) -> Any:

@@ -51,9 +51,13 @@ def collect_handlers(cls: type, namespace: Mapping[str, object]) -> dict[type[Re
     for base in reversed(cls.__mro__[1:]):
         handlers.update(getattr(base, "__dict__", {}).get("_handlers", {}))
     own: set[type[Record]] = set()
-    for value in namespace.values():
+    inherited = {handler.function.__name__: message for message, handler in handlers.items()}
+    for name, value in namespace.items():
         mark = getattr(value, "__na_on__", None)
         if mark is None:
+            if name in inherited:
+                message = inherited[name].__name__
+                raise ModelError(f"{cls.__name__}.{name} hides a handler: mark it with @na.on({message}), or rename it")
             continue
         message, rowwise, sender = mark
         if message in own:

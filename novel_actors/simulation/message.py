@@ -30,6 +30,8 @@ from novel_actors.simulation.fields import (
 from novel_actors.simulation.ids import AgentId
 
 T = TypeVar("T")
+RESERVED = ("count", "delay", "message", "senders", "targets")
+"""What `send_many` and the batches that handlers get call their own."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -71,7 +73,7 @@ def message(cls: type[T]) -> type[T]:
                 f"message field {cls.__name__}.{field.name} is declared {field.described}: use int, float, bool, str, "
                 "bytes, na.AgentId or na.column(dtype, shape=...)"
             )
-        if field.name.startswith("_") or field.name in ("senders", "count", "index"):
+        if field.name.startswith("_") or field.name in RESERVED:
             raise ModelError(f"message field {cls.__name__}.{field.name} has a reserved name: choose another")
         if isinstance(names[field.name], Column):
             continue

@@ -30,13 +30,25 @@ class Group:
 
     Attributes:
         agents: All of them by id, in the order of ids.
-        awake: Those that step in the next tick, in the order of ids; the others are in `sleepers`.
-        sleepers: A heap of (tick at which it wakes, id).
+        awake: Those that step in the next tick, in the order of ids.
+        sleeping: The others that step at all -> the tick at which they wake.
+        alarms: A heap of (tick, id); one that is not what `sleeping` says is of no account.
         functions: Message class -> handler.
         parked: Ids of agents set aside after an error; they keep their state, and act no more.
     """
 
-    __slots__ = ("agents", "awake", "first", "functions", "kind", "next_serial", "parked", "sleepers", "steps")
+    __slots__ = (
+        "agents",
+        "alarms",
+        "awake",
+        "first",
+        "functions",
+        "kind",
+        "next_serial",
+        "parked",
+        "sleeping",
+        "steps",
+    )
 
     def __init__(self, kind: KindModel, partition: int) -> None:
         self.kind = kind
@@ -45,18 +57,19 @@ class Group:
         self.functions = {message: handler.function for message, handler in kind.cls._handlers.items()}
         self.agents: dict[int, Agent] = {}
         self.awake: dict[int, Agent] = {}
-        self.sleepers: list[tuple[int, int]] = []
+        self.sleeping: dict[int, int] = {}
+        self.alarms: list[tuple[int, int]] = []
         self.parked: set[int] = set()
         self.next_serial = 0
 
     def wake(self, tick: int) -> None:
         """Move those whose sleep ends at `tick` among the awake, in the order of ids."""
         woken = False
-        while self.sleepers and self.sleepers[0][0] <= tick:
-            number = heapq.heappop(self.sleepers)[1]
-            agent = self.agents.get(number)
-            if agent is not None and number not in self.parked:
-                self.awake[number] = agent
+        while self.alarms and self.alarms[0][0] <= tick:
+            until, number = heapq.heappop(self.alarms)
+            if self.sleeping.get(number) == until:
+                del self.sleeping[number]
+                self.awake[number] = self.agents[number]
                 woken = True
         if woken:
             self.awake = dict(sorted(self.awake.items()))
@@ -67,14 +80,25 @@ class Group:
             return NEVER
         if self.awake:
             return tick + 1
-        while self.sleepers and self.sleepers[0][1] not in self.agents:
-            heapq.heappop(self.sleepers)
-        return self.sleepers[0][0] if self.sleepers else NEVER
+        while self.alarms and self.sleeping.get(self.alarms[0][1]) != self.alarms[0][0]:
+            heapq.heappop(self.alarms)
+        return self.alarms[0][0] if self.alarms else NEVER
 
-    def sleep(self, agent: int, until: int) -> None:
-        """Let an agent step again at `until`."""
-        if self.awake.pop(agent, None) is not None:
-            heapq.heappush(self.sleepers, (until, agent))
+    def sleep(self, agent: int, tick: int, ticks: int) -> None:
+        """Let an agent step again so many ticks after `tick`, and not before, whether it is awake or asleep."""
+        if agent in self.awake:
+            if ticks == 1:
+                return
+            del self.awake[agent]
+        elif agent not in self.sleeping:
+            return
+        self.sleeping[agent] = tick + ticks
+        heapq.heappush(self.alarms, (tick + ticks, agent))
+
+    def rest(self, agent: int) -> None:
+        """Let an agent step no more."""
+        self.awake.pop(agent, None)
+        self.sleeping.pop(agent, None)
 
     def add(self, agents: Iterable[Agent]) -> None:
         """Take in agents whose ids follow on."""
@@ -88,7 +112,7 @@ class Group:
         gone = []
         for number in ids:
             if self.agents.pop(number, None) is not None:
-                self.awake.pop(number, None)
+                self.rest(number)
                 self.parked.discard(number)
                 gone.append(number - self.first)
         return gone
@@ -99,7 +123,7 @@ class Group:
         agents: list[Agent] = [cls.__new__(cls) for _ in range(count)]
         number = self.first + self.next_serial
         for agent in agents:
-            agent.id = AgentId(number)
+            agent._id = AgentId(number)
             number += 1
         for name, values in columns.items():
             if isinstance(values, np.ndarray):
@@ -184,8 +208,7 @@ class Partition:
                     gone_serials = np.array(group.remove(stillborn.tolist()), np.int64)
                 change[1] = np.concatenate((change[1], gone_serials))
         for agent, ticks in effects.sleeps.items():
-            if ticks > 1:
-                self.groups[agent >> KIND_SHIFT].sleep(agent, tick + ticks)
+            self.groups[agent >> KIND_SHIFT].sleep(agent, tick, ticks)
         for kind, ticks in effects.population_sleeps.items():
             self.population_wakes[kind] = tick + ticks
         for due, entries in effects.outbox.items():

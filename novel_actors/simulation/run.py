@@ -174,6 +174,7 @@ class Run:
             ticks: At least 0; None goes on to the goal that was set before, or until a stop rule holds.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C: the run stands at a whole tick, and can go on; a second one breaks off in a tick.
             AgentError: An agent raised. With a store the run stands at the whole tick before it, saved.
             RunError: The run is closed or was broken off, or there is no goal and no stop rule.
         """
@@ -184,18 +185,19 @@ class Run:
         if self._coordinator.reason == "interrupted":
             self._coordinator.reason = None
         bar = ProgressBar(None if goal == NEVER else goal, self._progress)
+        by_signal = False
         try:
-            with self._stop_on_sigint(), seldom_collection(CollectorSettings()):
+            with self._stop_on_sigint() as signals, seldom_collection(CollectorSettings()):
                 self._runtime.run(self._coordinator.advance(goal, self._interrupted.is_set, lambda: self._show(bar)))
-        except NovelActorsError:
-            self._is_broken = not self._coordinator.is_whole
-            raise
+            by_signal = bool(signals)
         except BaseException:
-            self._is_broken = True
+            self._is_broken = not self._coordinator.is_whole
             raise
         finally:
             self._interrupted.clear()
             bar.close()
+        if by_signal:
+            raise KeyboardInterrupt(f"run {self.id} stands at the whole tick {self.tick}")
 
     def _goal(self, ticks: int | None) -> int:
         manifest = self._manifest
@@ -219,23 +221,29 @@ class Run:
         bar.update(coordinator.tick, coordinator.agents, coordinator.messages_total)
 
     @contextlib.contextmanager
-    def _stop_on_sigint(self) -> Iterator[None]:
-        """Let Ctrl-C end the run at a whole tick, where nobody else handles it; a second one breaks off."""
+    def _stop_on_sigint(self) -> Iterator[list[int]]:
+        """Let Ctrl-C end the run at a whole tick, where nobody else handles it; a second one breaks off.
+
+        Yields:
+            A list to which the signals that come are added.
+        """
+        came: list[int] = []
         if (
             threading.current_thread() is not threading.main_thread()
             or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
         ):
-            yield
+            yield came
             return
 
         def handle(number: int, frame: types.FrameType | None) -> None:
-            if self._interrupted.is_set():
+            if came:
                 raise KeyboardInterrupt
+            came.append(number)
             self._interrupted.set()
 
         signal.signal(signal.SIGINT, handle)
         try:
-            yield
+            yield came
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -380,8 +388,6 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and not isinstance(error, NovelActorsError):
-            self._is_broken = self._is_broken or isinstance(error, KeyboardInterrupt)
         try:
             self.close()
         except NovelActorsError as another:
@@ -766,11 +772,6 @@ def load_result(folder: Path, simulation: Simulation | None) -> Result:
     )
 
 
-def standing_until(standing: Standing, tick: int) -> Standing:
-    """Return a standing without what came from outside after `tick`."""
-    inputs = {at: items for at, items in standing.inputs.items() if at <= tick}
-    known = [entry for entry in standing.known if entry.tick <= tick]
-    return dataclasses.replace(standing, inputs=inputs, known=known)
 def load_without_model(folder: Path, missing: ModelNotFound) -> Result:
     """Return the result of a run folder whose classes are not here: all but the fields of its agents."""
     manifest = read_manifest(folder)
@@ -798,3 +799,8 @@ def load_without_model(folder: Path, missing: ModelNotFound) -> Result:
     )
 
 
+def standing_until(standing: Standing, tick: int) -> Standing:
+    """Return a standing without what came from outside after `tick`."""
+    inputs = {at: items for at, items in standing.inputs.items() if at <= tick}
+    known = [entry for entry in standing.known if entry.tick <= tick]
+    return dataclasses.replace(standing, inputs=inputs, known=known)

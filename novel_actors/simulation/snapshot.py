@@ -141,7 +141,7 @@ def capture_partition(model: Model, partition: Partition, tables: Mapping[int, T
     arrays: dict[str, NDArray[Any]] = {}
     for kind, group in partition.groups.items():
         agents = list(group.agents.values())
-        sleepers = sorted((tick, agent) for tick, agent in group.sleepers if agent in group.agents)
+        sleepers = sorted((tick, agent) for agent, tick in group.sleeping.items())
         groups.append(GroupHeader(kind, group.next_serial, sleepers, sorted(group.parked)))
         blobs[f"{kind}."] = np.array([agent.id - group.first for agent in agents], np.int64).tobytes()
         for name, data in model.codecs[kind].encode(agents).items():
@@ -172,11 +172,12 @@ def restore_partition(
         fields = {n[len(prefix) :]: bytes(d) for n, d in state.blobs.items() if n.startswith(prefix) and n != prefix}
         agents: list[Agent] = model.codecs[header.kind].decode((serials + group.first).tolist(), fields)
         group.parked = set(header.parked)
-        group.sleepers = [(tick, agent) for tick, agent in header.sleepers]
+        group.alarms = [(tick, agent) for tick, agent in header.sleepers]
         group.next_serial = header.next_serial
         group.add(agents)
-        for agent in {number for _, number in group.sleepers} | group.parked:
-            group.awake.pop(agent, None)
+        for agent in (*group.parked, *(number for _, number in header.sleepers)):
+            group.rest(agent)
+        group.sleeping = {number: tick for tick, number in header.sleepers}
     parts: dict[int, TablePart] = {}
     for table in state.header.tables:
         prefix = f"{table.kind}."
@@ -191,7 +192,6 @@ def restore_partition(
 
 def digest_of_blobs(blobs: Mapping[str, bytes | memoryview]) -> bytes:
     """Return the digest of a partition from the digests of its blobs, in order."""
-    whole = hashlib.blake2b(digest_size=32)
     return joint_digest((name, blob_digest(data)) for name, data in blobs.items())
 
 

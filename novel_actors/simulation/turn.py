@@ -70,7 +70,7 @@ class Turn:
                 self.take([outcome for outcome in outcomes if outcome.agent.id in group.agents])
             else:
                 group = self.partition.groups[kind.number]
-                if group.sleepers:
+                if group.alarms:
                     group.wake(self.tick.number)
                 if group.awake and group.steps:
                     self.step(group)
@@ -241,7 +241,7 @@ class IsolatedTurn(Turn):
         self._failed[agent.id] = event
         if isinstance(event, AgentFailed):
             group.parked.add(agent.id)
-            group.awake.pop(agent.id, None)
+            group.rest(agent.id)
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
         """See `Turn`; an agent whose step took too long is not parked."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,14 +248,11 @@ def test_a_recorded_answer_is_not_asked_for_again_after_a_resume_and_a_rescale(t
     simulation = na.Simulation(partitions=3)
     simulation.add(Asker, count=3)
     store = tmp_path / "run"
-    # Nothing is saved after an interruption that breaks off, as at the end of the process.
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        simulation.start(store=store, shards=2, runtime="local", checkpoint_every=4) as run,
-    ):
+    with simulation.start(store=store, shards=2, runtime="local", checkpoint_every=4) as run:
         run.advance(7)
         wanted = run.digest
-        raise KeyboardInterrupt
+        # Nothing is saved at the end, as if the process had ended here.
+        run._is_broken = True
     assert len(asked) == 21
     with na.resume(store, simulation=simulation, shards=1, runtime="local") as run:
         assert run.tick == 4
@@ -631,3 +628,95 @@ def test_a_published_value_of_nobody_is_an_error_that_says_so(about: int) -> Non
     simulation.add(Stranger, count=1, about=about)
     with pytest.raises(AgentError, match=f"Signs {about} does not live"):
         simulation.run(1)
+
+
+@na.message
+class Nudge:
+    """Wakes or lulls."""
+
+    ticks: int
+
+
+class Dozer(na.Agent):
+    """Counts its steps, and sleeps as long as it is told."""
+
+    steps: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        """Count, and sleep."""
+        self.steps += 1
+        tick.sleep(ticks=10)
+
+    @na.on(Nudge)
+    def nudge(self, nudge: Nudge, tick: na.Tick) -> None:
+        """Sleep anew from now on."""
+        tick.sleep(ticks=nudge.ticks)
+
+
+@pytest.mark.parametrize(("ticks", "second_step"), [(1, 6), (3, 8), (20, 25)])
+def test_a_sleeper_that_sleeps_anew_steps_at_its_new_time(ticks: int, second_step: int) -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Dozer, count=2)
+    with simulation.start() as run:
+        run.advance(4)
+        run.inject(int(run.agents(Dozer).index[0]), Nudge(ticks=ticks))
+        run.advance(second_step - 5)
+        assert run.agents(Dozer)["steps"].iloc[0] == 1
+        run.rescale(1)
+        run.advance(1)
+        assert run.agents(Dozer)["steps"].iloc[0] == 2
+
+
+def test_a_handler_overridden_without_its_mark_is_refused() -> None:
+    with pytest.raises(na.NovelActorsError, match=r"Deaf\.nudge hides a handler: mark it with @na\.on\(Nudge\)"):
+        type(Dozer)("Deaf", (Dozer,), {"nudge": lambda self, nudge, tick: None})
+
+
+def test_an_id_cannot_be_changed_or_declared() -> None:
+    with pytest.raises(AttributeError):
+        Dozer(id=4).id = 5  # type: ignore[misc]
+    with pytest.raises(na.NovelActorsError, match=r"Odd\.id has a reserved name"):
+        type(Dozer)("Odd", (na.Agent,), {"__annotations__": {"id": int}})
+
+
+class Whole(na.Population):
+    """A column of small whole numbers."""
+
+    size = na.column(np.int8, default=3)
+
+
+def test_a_column_assigned_what_it_cannot_hold_is_refused() -> None:
+    whole = Whole({"size": np.full(3, 3, np.int8)}, 3, 0, None)
+    whole.size += 1
+    whole.size = [5, 6, 7]
+    assert whole.size.tolist() == [5, 6, 7]
+    for value in (1.5, [1, 2, 300], whole.size * 0.5):
+        with pytest.raises(na.NovelActorsError, match=r"Whole\.size wants int8"):
+            whole.size = value
+    assert whole.size.tolist() == [5, 6, 7]
+
+
+class Interrupter(na.Agent):
+    """Does what Ctrl-C does, once."""
+
+    steps: int = 0
+
+    def step(self, tick: na.Tick) -> None:
+        """Count; in the third step, interrupt."""
+        self.steps += 1
+        if self.steps == 3:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupted_run_stands_at_a_whole_tick_is_saved_and_tells_python(tmp_path: Path) -> None:
+    simulation = na.Simulation(partitions=2)
+    simulation.add(Interrupter, count=1)
+    with simulation.start(store=tmp_path / "run") as run:
+        run.advance(2)
+        with pytest.raises(KeyboardInterrupt, match="stands at the whole tick 3"):
+            run.advance(10)
+    with na.resume(tmp_path / "run", simulation=simulation) as run:
+        assert run.tick == 3
+        assert set(run.agents(Interrupter)["steps"]) == {3}
+        run.advance(2)
+        assert set(run.agents(Interrupter)["steps"]) == {5}

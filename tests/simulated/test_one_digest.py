@@ -6,7 +6,6 @@ A failure names the seed: `random_model(seed)` is the model.
 
 from __future__ import annotations
 
-import contextlib
 import random
 from pathlib import Path
 from typing import Any
@@ -183,13 +182,10 @@ class Ways:
 
     def killed(self) -> None:
         tick, store, injected = self.some_tick(), self.new_folder(), 0
-        # Nothing is saved after an interruption that breaks off, as at the end of the process.
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            self.start(shards=self.shards(), runtime="local", store=store, checkpoint_every=3) as run,
-        ):
+        with self.start(shards=self.shards(), runtime="local", store=store, checkpoint_every=3) as run:
             injected = drive(run, self.model, tick)
-            raise KeyboardInterrupt
+            # Nothing is saved at the end, as if the process had ended here.
+            run._is_broken = True
         with na.resume(store, simulation=self.model.simulation, shards=self.shards(), runtime="local") as run:
             assert run.tick <= tick - tick % 3
             if self.rng.random() < 0.5:
