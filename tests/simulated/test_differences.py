@@ -712,11 +712,12 @@ def test_an_interrupted_run_stands_at_a_whole_tick_is_saved_and_tells_python(tmp
     simulation = na.Simulation(partitions=2)
     simulation.add(Interrupter, count=1)
     with simulation.start(store=tmp_path / "run") as run:
-        run.advance(2)
-        with pytest.raises(KeyboardInterrupt, match="stands at the whole tick 3"):
-            run.advance(10)
+        with pytest.raises(KeyboardInterrupt, match="stands at the whole tick"):
+            run.advance(1000)
+        tick = run.tick
+        assert 3 <= tick < 1000
     with na.resume(tmp_path / "run", simulation=simulation) as run:
-        assert run.tick == 3
-        assert set(run.agents(Interrupter)["steps"]) == {3}
+        assert run.tick == tick
+        assert set(run.agents(Interrupter)["steps"]) == {tick}
         run.advance(2)
-        assert set(run.agents(Interrupter)["steps"]) == {5}
+        assert set(run.agents(Interrupter)["steps"]) == {tick + 2}
