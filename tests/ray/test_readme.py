@@ -1,4 +1,4 @@
-"""What README.md shows is run: its Python with what it prints, its files, its command lines; links lead somewhere."""
+"""What README and guide show is run: Python with what it prints, files, command lines; links lead somewhere."""
 
 import contextlib
 import io
@@ -13,18 +13,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 COMMAND = Path(sys.executable).with_name("novel-actors")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = ["README.md", "docs/guide.md"]
 FILE_NAME = re.compile(r"# (\S+\.(?:py|yaml))\n")
 
 
-def programs() -> list[tuple[str, str]]:
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """Each block of a page: what it says it is, and its text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of("README.md")
+
+
+def programs(page: str) -> list[tuple[str, str]]:
     """Each Python block that is no file, and the text block behind it, or nothing."""
-    following = [*BLOCKS[1:], ("", "")]
+    blocks = blocks_of(page)
+    following = [*blocks[1:], ("", "")]
     return [
         (text, after if kind_after == "text" else "")
-        for (kind, text), (kind_after, after) in zip(BLOCKS, following, strict=True)
+        for (kind, text), (kind_after, after) in zip(blocks, following, strict=True)
         if kind == "python" and not FILE_NAME.match(text)
     ]
 
@@ -33,19 +41,22 @@ def shell_lines() -> list[str]:
     return [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 
 
-def test_every_block_says_what_it_is() -> None:
-    assert {kind for kind, _ in BLOCKS} == {"python", "text", "yaml", "sh"}
-    assert sum(kind == "text" for kind, _ in BLOCKS) == sum(bool(printed) for _, printed in programs())
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_says_what_it_is(page: str) -> None:
+    blocks = blocks_of(page)
+    assert {"python", "text"} <= {kind for kind, _ in blocks} <= {"python", "text", "yaml", "sh"}
+    assert sum(kind == "text" for kind, _ in blocks) == sum(bool(printed) for _, printed in programs(page))
 
 
-def test_python_prints_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_python_prints_what_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    module = types.ModuleType("readme")
+    module = types.ModuleType("shown")
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for program, expected in programs():
+    for program, expected in programs(page):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(program, "README.md", "exec"), vars(module))
+            exec(compile(program, page, "exec"), vars(module))
         assert [line.rstrip() for line in printed.getvalue().splitlines()] == expected.splitlines()
 
 
