@@ -209,7 +209,9 @@ class AgentCodec:
         if all(value.__class__ is wanted for value in values) and wanted is not int:
             return
         for value in values:
-            if value.__class__ is not wanted or (wanted is int and not INT64_MIN <= value <= INT64_MAX):
+            if wanted is int and value.__class__ is int and not INT64_MIN <= value <= INT64_MAX:
+                raise StateError(f"{self.kind.__name__}.{field.name} is an int of 64 bits, which cannot hold {value}")
+            if value.__class__ is not wanted:
                 raise StateError(
                     f"{self.kind.__name__}.{field.name} is declared {field.described} and holds {value!r:.80} "
                     f"({type(value).__name__}): convert it, as in {field.described}(...)"

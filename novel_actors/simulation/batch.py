@@ -167,6 +167,10 @@ def make_columns(message: type[Record], values: Mapping[str, object], count: int
     """Return the columns of `send_many`: scalars become constants, arrays are checked and copied."""
     owner = message.__name__
     columns: list[ColumnData] = []
+    for name in values:
+        if not has_field(message, name):
+            known = ", ".join(f.name for f in message.__message_fields__) or "no fields"
+            raise StateError(f"{owner} has no field {name!r}; it has {known}")
     for field in message.__message_fields__:
         if field.name in values:
             value = values[field.name]
@@ -178,10 +182,6 @@ def make_columns(message: type[Record], values: Mapping[str, object], count: int
             columns.append(Constant(coerce_scalar(owner, field, value)))
         else:
             columns.append(coerce_column(owner, field, value, count))
-    if len(values) > len(message.__message_fields__) or any(not has_field(message, name) for name in values):
-        unknown = next(name for name in values if not has_field(message, name))
-        known = ", ".join(f.name for f in message.__message_fields__) or "no fields"
-        raise StateError(f"{owner} has no field {unknown!r}; it has {known}")
     return tuple(columns)
 
 

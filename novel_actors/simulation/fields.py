@@ -112,7 +112,7 @@ class Field:
     def described(self) -> str:
         """The type in words, as the manifest of a run keeps it."""
         if self.dtype is not None and self.type not in SCALARS:
-            return f"{self.dtype.str}{list(self.shape)}"
+            return f"{self.dtype.name}{list(self.shape) if self.shape else ''}"
         return self.type.__name__ if isinstance(self.type, type) or self.type is AgentId else str(self.type)
 
 
@@ -165,7 +165,7 @@ def coerce_scalar(owner: str, field: Field, value: object) -> object:
         try:
             given = np.array(value)
             if not can_hold(field.dtype, given):
-                raise TypeError(f"{given.dtype} is not {field.dtype}")
+                raise StateError(f"{owner}.{field.name} wants {field.described}, got {misfit(field.dtype, given)}")
             array = given.astype(field.dtype, order="C").reshape(field.shape)
         except (TypeError, ValueError) as error:
             raise StateError(f"{owner}.{field.name} wants {field.described}, got {value!r:.80}") from error
@@ -201,9 +201,7 @@ def coerce_column(owner: str, field: Field, values: object, count: int) -> NDArr
         assert field.dtype is not None
         array = np.asarray(values)
         if array.dtype.kind in "OUS" or not can_hold(field.dtype, array):
-            raise StateError(
-                f"{owner}.{field.name} wants {field.described}, got {array.dtype} such as {first(array)!r}"
-            )
+            raise StateError(f"{owner}.{field.name} wants {field.described}, got {misfit(field.dtype, array)}")
         if array.shape == field.shape:
             array = np.broadcast_to(array, (count, *field.shape))
         if array.shape[1:] != field.shape:
@@ -235,6 +233,18 @@ def can_hold(dtype: np.dtype[Any], array: NDArray[Any]) -> bool:
         bounds = np.iinfo(dtype)
         return array.size == 0 or (int(array.min()) >= bounds.min and int(array.max()) <= bounds.max)
     return False
+
+
+def misfit(dtype: np.dtype[Any], array: NDArray[Any]) -> str:
+    """Return what is wrong with values that a dtype cannot hold: a number out of its range, else their type."""
+    if dtype.kind in "iu":
+        bounds = np.iinfo(dtype)
+        for value in array.flat:
+            if is_whole(value) and not bounds.min <= value <= bounds.max:
+                return f"{int(value)}, which {'64 bits' if dtype.itemsize == 8 else 'it'} cannot hold"
+    value = first(array)
+    plain = value.item() if isinstance(value, np.generic) else value
+    return f"{plain!r:.80} ({array.dtype if array.dtype.kind in 'biuf' else type(plain).__name__})"
 
 
 def first(array: NDArray[Any]) -> object:

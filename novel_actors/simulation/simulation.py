@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -96,6 +97,7 @@ class Simulation:
             raise ModelError(f"add wants an Agent or Population class, got {kind!r}")
         if not is_whole(count) or count < 0:
             raise ModelError(f"add {kind.__name__} wants a count >= 0, got {count!r}")
+        check_signatures(kind)
         if any(other is not kind and other.__name__ == kind.__name__ for other in self._kinds):
             raise ModelError(f"two kinds are called {kind.__name__}, and results name kinds: rename one")
         known = {field.name: field for field in kind.fields}
@@ -123,7 +125,10 @@ class Simulation:
         if name in self._spaces:
             raise ModelError(f"space {name!r} is there already: choose another name")
         if not isinstance(network, Network):
-            raise ModelError(f"space {name!r} wants a na.Network, got {network!r:.80}")
+            raise ModelError(
+                f"space {name!r} wants a na.Network, got {network!r:.80}: na.Network.from_networkx(graph) makes one of "
+                "a graph, na.Network.from_edges(...) of its edges"
+            )
         self._spaces[name] = (network, of)
 
     def collect(
@@ -279,6 +284,23 @@ class Simulation:
     def __repr__(self) -> str:
         counts = ", ".join(f"{sum(a.count for a in adds)} {kind.__name__}" for kind, adds in self._kinds.items())
         return f"<Simulation of {counts or 'no agents'}, seed {self.seed}>"
+
+
+def check_signatures(kind: AgentType | PopulationType) -> None:
+    """Raise `ModelError` for a step or handler that cannot be called as it will be."""
+    receives = ("rows", "messages") if isinstance(kind, PopulationType) else ("message",)
+    step = getattr(kind, "step", None)
+    methods = [] if step is None else [(step, ("self", "tick"))]
+    methods += [(handler.function, ("self", *receives, "tick")) for handler in kind._handlers.values()]
+    for method, wanted in methods:
+        found = inspect.signature(method)
+        try:
+            found.bind(*wanted)
+        except TypeError:
+            names = ", ".join(found.parameters)
+            raise ModelError(
+                f"{kind.__name__}.{method.__name__} wants ({', '.join(wanted)}), it is declared with ({names})"
+            ) from None
 
 
 def default_partitions(agents: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,7 +229,7 @@ class Tick:
             StateError: `to` is no id, or the delay is below 1.
         """
         if message.__class__ not in self._sendable:
-            self._refuse_message(message.__class__)
+            refuse_message("send", message)
         if to.__class__ is not int:
             to = checked_id(to)
         home = to >> SERIAL_BITS
@@ -237,9 +237,9 @@ class Tick:
             raise StateError(f"send wants the id of an agent, got {to}")
         letter = (to, message, self._author()) if self._keeps_senders else (to, message)
         if delay == 1:
-            self._letters[home].append(letter)  # type: ignore[arg-type]
+            self._letters[home].append(letter)
         else:
-            self._put(Run(home, [letter]), delay)  # type: ignore[list-item]
+            self._put(Run(home, [letter]), delay)
 
     def send_many(self, senders: Any, targets: Any, message: type, delay: int = 1, **columns: object) -> None:
         """Send one message to each of many agents, as columns.
@@ -256,21 +256,20 @@ class Tick:
             StateError: A column does not fit the declared field, or lengths differ.
         """
         if message not in self._model.entries.numbers:
-            self._refuse_message(message)
-        record = cast("type[Record]", message)
+            refuse_class(message)
         count = len(targets)
-        made = self._columns(record, columns, count)
+        made = self._columns(message, columns, count)
         if senders is not None and np.ndim(senders) and len(senders) != count:
             raise StateError(f"send_many got {len(senders)} senders for {count} targets")
         origin = None
-        if record in self._model.sender_messages:
+        if message in self._model.sender_messages:
             if senders is None:
-                raise StateError(f"{record.__name__} carries its senders: a handler reads them, so give senders")
+                raise StateError(f"{message.__name__} carries its senders: a handler reads them, so give senders")
             origin = np.array(np.broadcast_to(np.asarray(senders, np.int64), (count,)))
         if not count:
             return
         if isinstance(targets, PeerIds):
-            self._put(Batch(targets.first >> KIND_SHIFT, record, targets, made, origin), delay)
+            self._put(Batch(targets.first >> KIND_SHIFT, message, targets, made, origin), delay)
             return
         aims = np.array(targets)
         if aims.dtype != np.int64 or aims.ndim != 1:
@@ -278,7 +277,7 @@ class Tick:
         low, high = int(aims.min()) >> KIND_SHIFT, int(aims.max()) >> KIND_SHIFT
         if low < 0 or high >= len(self._model.kinds):
             raise StateError(f"send_many wants ids of agents, got {int(aims.min() if low < 0 else aims.max())}")
-        whole = Batch(low, record, aims, made, origin)
+        whole = Batch(low, message, aims, made, origin)
         if low == high:
             self._put_batch(whole, delay)
             return
@@ -305,8 +304,8 @@ class Tick:
     def broadcast(self, kind: type, message: object, delay: int = 1) -> None:
         """Send a message to every agent of a kind that lives when it arrives."""
         if message.__class__ not in self._model.entries.numbers:
-            self._refuse_message(message.__class__)
-        self._put(Broadcast(self._model.number_of(kind), cast("Record", message), self._actor()), delay)
+            refuse_message("broadcast", message)
+        self._put(Broadcast(self._model.number_of(kind), message, self._actor()), delay)
 
     def _put_batch(self, batch: Batch, delay: int) -> None:
         highest = int(batch.targets.max())
@@ -337,11 +336,6 @@ class Tick:
 
     def _author(self) -> int:
         return -2 - self._population if self._agent is None else self._agent.id
-
-    def _refuse_message(self, kind: type) -> None:
-        if not is_message(kind):
-            raise ModelError(f"{kind.__name__} is no message: declare it with @na.message")
-        raise ModelError(f"no agent of this model receives {kind.__name__}: add a handler with @na.on({kind.__name__})")
 
     # Birth, death, rest, record ---------------------------------------------------------------------------------
 
@@ -415,7 +409,9 @@ class Tick:
         if len(who):
             self._effects.events.append((who, (event, rows), self._author()))
 
-    async def ask(self, service: Callable[[Any], Awaitable[Any]], request: Any, timeout_s: float | None = None) -> Any:
+    def ask(
+        self, service: Callable[[Any], Awaitable[Any]], request: Any, timeout_s: float | None = None
+    ) -> Awaitable[Any]:
         """Return a service's answer, and record it: a replay, a resume or a recovery gets it without asking again.
 
         Only async agents may ask. See `AsyncTick.ask`.
@@ -433,6 +429,23 @@ class RowTick:
 
     def __getattr__(self, name: str) -> Any:
         raise StateError(f"a rowwise handler cannot use tick.{name}: declare it without rowwise")
+
+
+def refuse_message(call: str, message: object) -> NoReturn:
+    """Raise the `ModelError` for what was given as a message and is none of the model's."""
+    if isinstance(message, type) and is_message(message):
+        raise ModelError(f"{call} wants a message, got the class {message.__name__}: write {message.__name__}(...)")
+    refuse_class(type(message))
+
+
+def refuse_class(kind: object) -> NoReturn:
+    """Raise the `ModelError` for what was given as a message class and is none of the model's."""
+    if isinstance(kind, Record):
+        raise ModelError(f"send_many wants a message class and its fields as columns, got one {type(kind).__name__}")
+    name = getattr(kind, "__name__", f"{kind!r:.80}")
+    if not is_message(kind):
+        raise ModelError(f"{name} is no message: declare it with @na.message")
+    raise ModelError(f"no agent of this model receives {name}: add a handler with @na.on({name})")
 
 
 @functools.cache

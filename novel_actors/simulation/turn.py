@@ -20,6 +20,7 @@ from novel_actors.simulation.agent import Agent
 from novel_actors.simulation.async_steps import Outcome, unhandled
 from novel_actors.simulation.batch import Letter
 from novel_actors.simulation.events import AgentFailed, AgentTimedOut
+from novel_actors.simulation.explain import explained
 from novel_actors.simulation.handler import Handler
 from novel_actors.simulation.ids import NOBODY, SERIAL_BITS, AgentId
 from novel_actors.simulation.inbox import Inbox, Mail
@@ -231,7 +232,12 @@ class IsolatedTurn(Turn):
             else:
                 function(agent, message, self.tick)
         except Exception as error:  # noqa: BLE001 - an agent may raise anything; it is parked and an event says so
-            self.fail(group, agent, self._saved[agent.id], AgentFailed(kind=group.kind.name, cause=line_of(error)))
+            self.fail(
+                group,
+                agent,
+                self._saved[agent.id],
+                AgentFailed(kind=group.kind.name, cause=cause_of(group.kind, error)),
+            )
         self.tick._agent = None
 
     def fail(self, group: Group, agent: Agent, saved: Mapping[str, Any], event: AgentFailed | AgentTimedOut) -> None:
@@ -251,7 +257,7 @@ class IsolatedTurn(Turn):
             if outcome.timed_out:
                 self.fail(group, agent, outcome.saved, AgentTimedOut(kind=group.kind.name, limit_s=outcome.limit_s))
             elif outcome.error is not None:
-                event = AgentFailed(kind=group.kind.name, cause=line_of(outcome.error))
+                event = AgentFailed(kind=group.kind.name, cause=cause_of(group.kind, outcome.error))
                 self.fail(group, agent, outcome.saved, event)
             else:
                 assert outcome.effects is not None
@@ -309,14 +315,24 @@ def rows_of_mail(table: Table, mail: Mail, partition: int) -> tuple[NDArray[np.i
 
 def line_of(error: BaseException) -> str:
     """Return an exception in one line."""
-    line = f"{type(error).__name__}: {error}".split("\n")[0]
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def one_line(text: str) -> str:
+    """Return the first line of a text, in characters that any store can hold."""
+    line = text.split("\n")[0]
     return line.encode(errors="backslashreplace").decode()
 
 
 def agent_error(kind: KindModel, agent: int, partition: int, tick: int, error: BaseException) -> AgentError:
     """Return the error that names the agent, the tick and what it raised."""
     trace = "".join(traceback.format_exception(error))
-    return AgentError(kind.name, int(agent), partition, tick, line_of(error), trace, place_of(error))
+    return AgentError(kind.name, int(agent), partition, tick, cause_of(kind, error), trace, place_of(error))
+
+
+def cause_of(kind: KindModel, error: BaseException) -> str:
+    """Return an agent's exception in one line, in the words of its model."""
+    return one_line(f"{type(error).__name__}: {explained(kind.cls, error)}")
 
 
 def place_of(error: BaseException) -> str:
