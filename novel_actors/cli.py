@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from novel_actors.errors import AgentError, MissingExtra, NovelActorsError, TableError
+from novel_actors.errors import AgentError, MissingExtra, ModelNotFound, NovelActorsError, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -311,8 +311,8 @@ def show(path: RunArgument, as_json: JsonOption = False, debug: DebugOption = Fa
         import novel_actors as na
 
         result = na.Result.load(path)
-        unfinished = result.reason in ("running", "interrupted")
-        _report(result, as_json=as_json, plot=False, resume=_resume_command(path) if unfinished else None)
+        goes_on = result.reason in ("running", "interrupted") and _can_resume(path)
+        _report(result, as_json=as_json, plot=False, resume=_resume_command(path) if goes_on else None)
 
 
 @app.command(epilog=_epilog("models", "models --json"))
@@ -466,6 +466,17 @@ def _drive(run: Run, ticks: int | None, *, as_json: bool = False, profile: bool 
 def _resume_command(path: Path | None) -> str | None:
     """Return the command that goes on with a run; None without a store. The state at its start is always saved."""
     return None if path is None else f"novel-actors resume {shlex.quote(str(path))}"
+
+
+def _can_resume(path: Path) -> bool:
+    """Tell whether the classes and functions of a run can be found from the command line."""
+    from novel_actors.simulation.run_folder import make_model, read_manifest
+
+    try:
+        make_model(path, read_manifest(path), None)
+    except ModelNotFound:
+        return False
+    return True
 
 
 class _Signals:

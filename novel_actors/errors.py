@@ -455,8 +455,8 @@ class ModelNotFound(RunFolderError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path} needs {self.missing}, which is not there: the run was started from Python; go on there, and "
-            f"give its model with simulation=, as in na.resume({str(self.path)!r}, simulation=...)"
+            f"{self.path} needs what cannot be found here: {self.missing}. The run was started from Python: go on "
+            f"there, and give its model with simulation=, as in na.resume({str(self.path)!r}, simulation=...)"
         )
 
 

@@ -56,6 +56,7 @@ from novel_actors.simulation.run_folder import (
 )
 from novel_actors.simulation.shard import Standing
 from novel_actors.simulation.snapshot import PartitionState, digest_of_blobs, restore_partition, run_digest
+from novel_actors.simulation.tick import refuse_message
 from novel_actors.storage.lmdb_environment import DATA_NAME
 from novel_actors.storage.lmdb_store import LmdbStore
 
@@ -113,7 +114,7 @@ class CountedAgents:
 
     def columns(self, kind_name: str) -> dict[str, Any]:
         """Raise `ModelNotFound`: only the model knows what the fields are."""
-        raise self._missing
+        raise ModelNotFound(self._missing.path, self._missing.missing)
 
 
 def join_pieces(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -278,7 +279,7 @@ class Run:
         """
         self._check_usable()
         if message.__class__ not in self.model.entries.numbers:
-            raise ModelError(f"no agent of this model receives {type(message).__name__}: add a handler with @na.on")
+            refuse_message("inject", message)
         if not is_whole(agent_id):
             raise RunError(f"inject wants the id of an agent, got {agent_id!r:.80}")
         number = int(agent_id)

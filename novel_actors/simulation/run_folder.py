@@ -258,10 +258,15 @@ def make_model(path: Path, manifest: RunManifest, simulation: Any) -> Model:
         simulation = Scenario.from_record(manifest.source).build()
     if simulation is None:
         simulation = Simulation(int(manifest.seed))
-        code = manifest.model["code"]
-        if code:
-            raise ModelNotFound(path, ", ".join(code))
-        kinds = [find_class(path, name) for name in manifest.kinds]
+        missing: list[str] = list(manifest.model["code"])
+        kinds: list[type] = []
+        for name in manifest.kinds:
+            try:
+                kinds.append(find_class(path, name))
+            except ModelNotFound as error:
+                missing.append(error.missing)
+        if missing:
+            raise ModelNotFound(path, ", ".join(missing))
         for kind in kinds:
             simulation.add(kind)
         for item in manifest.model["collectors"]:

@@ -245,6 +245,35 @@ def test_an_interrupted_run_prints_json_with_the_command_to_resume(folder: Path)
     assert cut["tick"] in (5, 6)
 
 
+SCRIPT = """
+import novel_actors as na
+class Walker(na.Agent):
+    steps: int = 0
+    def step(self, tick):
+        self.steps += 1
+sim = na.Simulation()
+sim.add(Walker, count=3)
+sim.collect("steps", of=Walker, reduce=["sum"])
+sim.stop_when(lambda collected: False)
+with sim.start(store="mine") as run:
+    run.interrupt()
+    run.advance(9)
+    print(run.digest)
+"""
+
+
+def test_a_run_of_a_script_is_shown_and_sent_back_to_python_to_go_on(folder: Path) -> None:
+    digest = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.strip()
+    shown = answer("show", "mine")
+    assert (shown["digest"], shown["agents"], shown["resume"]) == (digest, 3, None)
+    assert shown["last"]["steps"] == {"tick": shown["tick"], "sum": 3 * shown["tick"]}
+    assert "resume" not in call("show", "mine").stderr
+    for arguments in (["resume", "mine"], ["replay", "mine", "--to-tick", 0], ["fork", "mine", "--at-tick", 0]):
+        told = call(*arguments, code=1).stderr
+        assert "a lambda of stop_when, the class Walker of __main__. The run was started from Python" in told
+        assert "na.resume('mine', simulation=...)" in told
+
+
 def test_a_run_can_be_resumed_replayed_forked_and_shown(folder: Path) -> None:
     first = answer("run", "walk.yaml", "--store", "first")
     shown = answer("show", "first")

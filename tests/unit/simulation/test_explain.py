@@ -97,6 +97,7 @@ DEEDS: dict[str, Callable[[Any, Any], Any]] = {
     "broadcast class": lambda agent, tick: tick.broadcast(Trader, Gift),
     "send_many one": lambda agent, tick: tick.send_many(None, np.array([agent.id]), Ping()),
     "send_many field": lambda agent, tick: tick.send_many(None, np.array([agent.id]), Gift, m=1),
+    "send_many text": lambda agent, tick: tick.send_many(None, np.array([agent.id]), "Gift", amount=1),
     "send text": lambda agent, tick: tick.send(agent.id, "hello"),
     "w": lambda agent, tick: Small(w=300, at=[1, 2, 3]),  # type: ignore[call-arg]
     "w many": lambda agent, tick: tick.send_many(None, np.array([agent.id]), Small, w=[300], at=[1.0, 2.0, 3.0]),
@@ -121,6 +122,7 @@ DEEDS: dict[str, Callable[[Any, Any], Any]] = {
         ("broadcast class", "ModelError: broadcast wants a message, got the class Gift: write Gift(...)"),
         ("send_many one", "ModelError: send_many wants a message class and its fields as columns, got one Ping"),
         ("send_many field", "StateError: Gift has no field 'm'; it has amount"),
+        ("send_many text", "ModelError: 'Gift' is no message: declare it with @na.message"),
         ("send text", "ModelError: str is no message: declare it with @na.message"),
         ("w", "StateError: Small.w wants int8, got 300, which it cannot hold"),
         ("w many", "StateError: Small.w wants int8, got 300, which it cannot hold"),

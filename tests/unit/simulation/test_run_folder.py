@@ -171,7 +171,9 @@ def test_what_is_code_is_named_and_wants_a_simulation(
     sim = simulation()
     add(sim)
     manifest = manifest_of(sim)
-    with pytest.raises(RunFolderError, match=rf"needs .*{what}.* started from Python.*simulation="):
+    with pytest.raises(
+        RunFolderError, match=rf"cannot be found here: {what}. The run was started from Python.*simulation="
+    ):
         make_model(tmp_path, manifest, None)
     assert make_model(tmp_path, manifest, sim).kinds
 
@@ -179,7 +181,7 @@ def test_what_is_code_is_named_and_wants_a_simulation(
 def test_a_class_that_is_gone_is_named(tmp_path: Path) -> None:
     manifest = manifest_of(simulation())
     manifest.kinds[0] = "no_such_module:Speaker"
-    with pytest.raises(RunFolderError, match="needs the class Speaker of no_such_module, which is not there"):
+    with pytest.raises(RunFolderError, match=r"cannot be found here: the class Speaker of no_such_module\."):
         make_model(tmp_path, manifest, None)
     manifest.kinds[0] = f"{__name__}:SEED"
     with pytest.raises(RunFolderError, match="needs the class SEED"):
