@@ -452,7 +452,8 @@ def test_an_injection_that_cannot_be_is_refused_and_the_run_goes_on() -> None:
     with walkers().start() as run:
         run.advance(2)
         for agent, message, words in (
-            (0, "hello", "no agent of this model receives str"),
+            (0, "hello", "str is no message: declare it with @na.message"),
+            (0, Note, "inject wants a message, got the class Note"),
             (-4, Note(1), "-4"),
             (1 << 62, Note(1), str(1 << 62)),
             ("0", Note(1), "'0'"),
