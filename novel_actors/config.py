@@ -172,7 +172,7 @@ class CoordinatorSettings:
 
 AGENTS_FEW: Final = 1000
 PARTITIONS_FEW: Final = 2
-PARTITIONS_DEFAULT_MIN: Final = 8
+PARTITIONS_DEFAULT_MIN: Final = 4
 PARTITIONS_DEFAULT_MAX: Final = 64
 AGENTS_PER_PARTITION: Final = 32768
 """A simulation that names no number of partitions: below `AGENTS_FEW` agents it is cut into `PARTITIONS_FEW`; else so

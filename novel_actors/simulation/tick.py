@@ -7,7 +7,6 @@ spawns, removes and emits. An async agent gets one of its own, whose effects are
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -123,7 +122,7 @@ class Tick:
         self._peers: np.random.Generator | None = None
         self._peers_ready = min(max(actors, PEERS_MIN), PEERS_MAX)
         self._pools: dict[type, list[int]] = {}
-        self._letters: defaultdict[int, list[Letter]] = defaultdict(list)
+        self._letters: dict[int, list[Letter]] = {}
 
     def _add(self, effects: Effects) -> None:
         """Add what an async agent of this partition did."""
@@ -165,12 +164,13 @@ class Tick:
         Raises:
             StateError: None of the kind lives.
         """
-        pool = self._pools.get(kind)
-        if not pool:
+        try:
+            return self._pools[kind].pop()  # type: ignore[return-value]
+        except (KeyError, IndexError):
             census = self._census.kinds[self._model.number_of(kind)]
             pool = self._pools[kind] = census.draw_list(self._peer_rng(), self._peers_ready)
             pool.reverse()
-        return pool.pop()  # type: ignore[return-value]
+            return pool.pop()  # type: ignore[return-value]
 
     def random_peers(self, kind: type, n: int) -> Any:
         """Return (n,) int64 ids drawn uniformly and with replacement: see `random_peer`.
@@ -230,14 +230,20 @@ class Tick:
         """
         if message.__class__ not in self._sendable:
             refuse_message("send", message)
+        if delay == 1 and not self._keeps_senders and to.__class__ is int:
+            try:
+                self._letters[to >> SERIAL_BITS].append((to, message))
+                return
+            except KeyError:
+                pass  # the first letter to its partition in this turn
         if to.__class__ is not int:
             to = checked_id(to)
         home = to >> SERIAL_BITS
         if not -HOMES_END <= home < HOMES_END:
             raise StateError(f"send wants the id of an agent, got {to}")
-        letter = (to, message, self._author()) if self._keeps_senders else (to, message)
+        letter: Any = (to, message, self._author()) if self._keeps_senders else (to, message)
         if delay == 1:
-            self._letters[home].append(letter)
+            self._letters.setdefault(home, []).append(letter)
         else:
             self._put(Run(home, [letter]), delay)
 
@@ -329,7 +335,7 @@ class Tick:
             entries += [Run(home, letters) for home, letters in self._letters.items()]
             if self._model.on_error == "isolate":
                 self._effects.authors.setdefault(self.number + 1, []).extend([None] * len(self._letters))
-            self._letters = defaultdict(list)
+            self._letters = {}
 
     def _actor(self) -> int:
         return NOBODY if self._agent is None else self._agent.id

@@ -81,14 +81,14 @@ class Turn:
 
     def deliver(self, group: Group, box: Sequence[Letter]) -> None:
         """Hand each letter to its agent."""
-        tick, agents, gone = self.tick, group.agents, self.gone(group)
+        tick, find, gone = self.tick, group.agents.get, self.gone(group)
         handlers: Mapping[type[Record], Callable[..., Any]] = group.functions
         agent: Agent | None = None
         message: Record = box[0][1]
         try:
             if len(box[0]) == 2:
                 for to, message in box:  # type: ignore[misc]
-                    agent = agents.get(to)
+                    agent = find(to)
                     if agent is None or (gone and to in gone):
                         self.dead_total += 1
                         continue
@@ -96,7 +96,7 @@ class Turn:
                     handlers[message.__class__](agent, message, tick)
             else:
                 for to, message, sender in box:  # type: ignore[misc]
-                    agent = agents.get(to)
+                    agent = find(to)
                     if agent is None or (gone and to in gone):
                         self.dead_total += 1
                         continue
