@@ -29,16 +29,6 @@ def agent_id(kind: int, partition: int, serial: int) -> AgentId:
     return AgentId(kind << KIND_SHIFT | partition << SERIAL_BITS | serial)
 
 
-def kind_of(agent: int) -> int:
-    """Return the kind number within an id."""
-    return agent >> KIND_SHIFT
-
-
 def partition_of(agent: int) -> int:
     """Return the partition within an id."""
     return agent >> SERIAL_BITS & PARTITION_MASK
-
-
-def serial_of(agent: int) -> int:
-    """Return the serial within an id."""
-    return agent & SERIAL_MASK

@@ -7,7 +7,7 @@ Rows of a partition are in order of age, so the ids of the table ascend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -240,10 +240,6 @@ class Table:
         columns = {name: column.copy() for name, column in window._columns.items()}
         return len(window), int(self.next_serials[partition]), window._serials, columns
 
-    def new_rows(self, values: Mapping[str, object], count: int) -> dict[str, NDArray[Any]]:
-        """Return checked columns of `count` new rows; fields that are not given take their default."""
-        return new_rows(self.kind, values, count)
-
 
 def new_rows(kind: type[Population], values: Mapping[str, object], count: int) -> dict[str, NDArray[Any]]:
     """Return checked columns of `count` rows of a population; fields that are not given take their default."""
@@ -255,11 +251,6 @@ def new_rows(kind: type[Population], values: Mapping[str, object], count: int) -
         given = values.get(field.name, field.default)
         rows[field.name] = cast("NDArray[Any]", coerce_column(kind.__name__, field, given, count))
     return rows
-
-
-def step_of(kind: type) -> Callable[..., Any] | None:
-    """Return the step function of an agent or population class, or None when it only receives."""
-    return cast("Callable[..., Any] | None", getattr(kind, "step", None))
 
 
 def concatenate(pieces: Iterable[NDArray[Any]]) -> NDArray[Any]:

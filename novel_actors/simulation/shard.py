@@ -31,7 +31,7 @@ from novel_actors.simulation.census import Census, KindCensus
 from novel_actors.simulation.collect import Collector
 from novel_actors.simulation.events import chain_events, event_tables
 from novel_actors.simulation.frame import Frame, PartitionCensus, Publication, Share, decode_frame, encode_frame
-from novel_actors.simulation.ids import NOBODY, SERIAL_BITS
+from novel_actors.simulation.ids import NOBODY, SERIAL_BITS, partition_of
 from novel_actors.simulation.inbox import Inbox, Mail
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import KindModel, Model
@@ -367,7 +367,7 @@ class Shard:
         return inbox
 
     def _is_here(self, agent: int) -> bool:
-        return (agent >> SERIAL_BITS & 0xFFFF) in self.partitions
+        return partition_of(agent) in self.partitions
 
     def _act_rowwise(self, tick: int, inbox: Inbox) -> bool:
         """Run rowwise handlers over all partitions at once; return False when turns are to run them one by one."""
