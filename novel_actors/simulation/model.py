@@ -18,7 +18,7 @@ from novel_actors.simulation.agent import Agent, AgentCodec, AgentType
 from novel_actors.simulation.batch import EntryCodec
 from novel_actors.simulation.collect import Collector
 from novel_actors.simulation.fields import INT64_MAX, Field, coerce_column, initial, is_text
-from novel_actors.simulation.ids import KIND_SHIFT, KINDS_MAX, SERIAL_BITS, SERIAL_MASK
+from novel_actors.simulation.ids import KIND_SHIFT, KINDS_MAX, SERIAL_BITS, SERIAL_MASK, agent_id
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.population import Population, PopulationType
 from novel_actors.simulation.spaces.network import Network
@@ -123,7 +123,7 @@ class KindModel:
                 low, high = addition.bounds(partition)
                 serial = taken.get(partition, 0)
                 taken[partition] = serial + high - low
-                first = (self.number << KIND_SHIFT) + (partition << SERIAL_BITS) + serial
+                first = agent_id(self.number, partition, serial)
                 pieces.append(np.arange(first, first + high - low, dtype=np.int64))
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from novel_actors.simulation.agent import Agent
 from novel_actors.simulation.batch import Entry, Run
-from novel_actors.simulation.ids import KIND_SHIFT, SERIAL_BITS, AgentId
+from novel_actors.simulation.ids import KIND_SHIFT, AgentId, agent_id
 from novel_actors.simulation.model import KindModel, Model
 from novel_actors.simulation.population import Table
 from novel_actors.simulation.tick import Effects
@@ -52,7 +52,7 @@ class Group:
 
     def __init__(self, kind: KindModel, partition: int) -> None:
         self.kind = kind
-        self.first = (kind.number << KIND_SHIFT) + (partition << SERIAL_BITS)
+        self.first: int = agent_id(kind.number, partition, 0)
         self.steps = getattr(kind.cls, "step", None) is not None
         self.functions = {message: handler.function for message, handler in kind.cls._handlers.items()}
         self.agents: dict[int, Agent] = {}
@@ -194,7 +194,7 @@ class Partition:
             group = self.groups.get(kind)
             change = changes.setdefault(kind, [0, np.zeros(0, np.int64)])
             change[0] += count
-            first = (kind << KIND_SHIFT) + (self.number << SERIAL_BITS) + self.next_serial(kind)
+            first = agent_id(kind, self.number, self.next_serial(kind))
             if group is None:
                 self.tables[kind].spawn(self.number, columns, count)
             else:

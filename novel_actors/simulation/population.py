@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from novel_actors.errors import ModelError, StateError
 from novel_actors.simulation.fields import Column, Field, coerce_column
 from novel_actors.simulation.handler import Handler, collect_handlers
-from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK
+from novel_actors.simulation.ids import KIND_SHIFT, PARTITION_MASK, SERIAL_BITS, SERIAL_MASK, agent_id
 from novel_actors.simulation.lazy_ids import PeerIds, RowIds
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.recipe import recipe_of
@@ -116,7 +116,7 @@ class Table:
 
     def first(self, partition: int) -> int:
         """Return the id of serial 0 in a partition."""
-        return self.number << KIND_SHIFT | partition << SERIAL_BITS
+        return agent_id(self.number, partition, 0)
 
     def load(
         self,

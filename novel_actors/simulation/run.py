@@ -36,7 +36,7 @@ from novel_actors.runtime.runtime import Runtime
 from novel_actors.simulation.checkpoint import CheckpointStore, last_before
 from novel_actors.simulation.coordinator import Coordinator, RunStatistics
 from novel_actors.simulation.fields import is_whole
-from novel_actors.simulation.ids import KIND_SHIFT, SERIAL_BITS, partition_of
+from novel_actors.simulation.ids import KIND_SHIFT, agent_id, partition_of
 from novel_actors.simulation.message import Record
 from novel_actors.simulation.model import Model
 from novel_actors.simulation.partition import NEVER
@@ -88,7 +88,7 @@ class SavedAgents:
             partition, parts = restore_partition(self._model, state, {})
             if kind.is_population:
                 count, _, serials, columns = parts[kind.number]
-                first = (kind.number << KIND_SHIFT) + (state.partition << SERIAL_BITS)
+                first = agent_id(kind.number, state.partition, 0)
                 ids = np.arange(count) if serials is None else serials
                 pieces.append({"id": ids + first, **columns})
             else:

@@ -19,7 +19,7 @@ from novel_actors.simulation.agent import Agent, AgentType
 from novel_actors.simulation.batch import Batch, Broadcast, ColumnData, Entry, Letter, Run, make_columns
 from novel_actors.simulation.census import Census
 from novel_actors.simulation.fields import is_whole
-from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS, AgentId
+from novel_actors.simulation.ids import KIND_SHIFT, NOBODY, SERIAL_BITS, AgentId, agent_id
 from novel_actors.simulation.lazy_ids import PeerIds
 from novel_actors.simulation.message import Record, is_message
 from novel_actors.simulation.model import Model
@@ -367,7 +367,7 @@ class Tick:
         first = self._partition.next_serial(number) + sum(n for k, n, _, _ in self._effects.spawned if k == number)
         if count:
             self._effects.spawned.append((number, count, rows, self._author()))
-        start = (number << KIND_SHIFT) + (self._partition.number << SERIAL_BITS) + first
+        start = agent_id(number, self._partition.number, first)
         return np.arange(start, start + count, dtype=np.int64)
 
     def remove(self, ids: Ids | int | None = None) -> None:
